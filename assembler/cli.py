@@ -1,0 +1,341 @@
+"""The command line: results to standard output, everything else to standard error, and the exit code tells.
+
+0 done; 1 done with findings of severity error, or verification failed; 2 usage or configuration; 3 input cannot be
+assembled; 4 output or storage failed; 5 telemetry cannot be reached.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from assembler import __version__
+from assembler.errors import AssemblerError, ConfigurationError
+
+if TYPE_CHECKING:
+    from assembler.config import Loaded
+    from assembler.core.findings import Finding
+    from assembler.service.finder import Found
+    from assembler.telemetry.history import History
+
+_GLYPHS = {"error": "ERROR", "warning": "warning", "info": "info"}
+
+INSTRUMENT = click.option("-i", "--instrument", metavar="FILE", help="The instrument's YAML [default: prefixes.yaml].")
+HISTORY = click.option("--history", metavar="URL", help="The keyword history: sqlite:///PATH. Without one, times come from the files.")
+FRAME = click.option("--frame", type=click.IntRange(min=0), help="The frame to assemble, where the input is a night's directory.")
+JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+OUT = click.option("--out", metavar="DIR", help="Where the L0 goes [default: as the YAML says, below the night's directory].")
+INPUTS = click.argument("inputs", nargs=-1, metavar="NIGHT | SUBFITS...")
+
+
+def run() -> int:
+    """Run the command line; return its exit code."""
+    try:
+        result = command.main(standalone_mode=False, prog_name="assembler")
+    except AssemblerError as error:
+        click.echo(f"assembler: {_one_line(str(error))}", err=True)
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except click.Abort:
+        click.echo("assembler: stopped", err=True)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return result if isinstance(result, int) else 0
+
+
+@click.group(name="assembler", context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(__version__, prog_name="l0-assembler")
+def command() -> None:
+    """Assemble an exposure's sub-FITS into the one L0 that an archive keeps."""
+
+
+@command.command()
+@INPUTS
+@FRAME
+@OUT
+@HISTORY
+@INSTRUMENT
+@JSON
+def assemble(
+    inputs: tuple[str, ...], frame: int | None, out: str | None, history: str | None, instrument: str | None, as_json: bool
+) -> int:
+    """Make the L0 of one exposure and print its path.
+
+    The sub-FITS are those of a frame in a night's directory, or the ones that are given; ORIGIN=PATH says whose a file is
+    where its name does not. The L0 is there whole and verified, or not at all, and never replaces another file.
+
+    \b
+    assembler assemble 2024apr21 --frame 215921 --history sqlite:///history.db
+    assembler assemble -i stis.yaml --out . oc7w11viq_raw.fits oc7w11viq_spt.fits
+    """  # noqa: D301 - click's own mark for lines that are not to be joined
+    from assembler.core.findings import has_errors
+    from assembler.service import pipeline
+
+    loaded = _load(instrument)
+    found = _find(loaded, inputs, frame)
+    with _stopped_by_signals(), _history(history) as opened:
+        outcome = pipeline.assemble(found, opened, _out(out, loaded, inputs, frame), version=__version__, clock=time.time_ns)
+    plan = outcome.plan
+    if as_json:
+        _print_json({"path": str(outcome.path), "made": outcome.made, "findings": [_finding(f) for f in plan.findings]})
+    else:
+        click.echo(str(outcome.path))
+        if not outcome.made:
+            click.echo("it was there already, and is the same", err=True)
+        _tell([f for f in plan.findings if f.severity != "info"])
+    return 1 if has_errors(plan.findings) else 0
+
+
+@command.command()
+@INPUTS
+@FRAME
+@OUT
+@HISTORY
+@INSTRUMENT
+@JSON
+@click.option("--lint", is_flag=True, help="Check the YAML alone, and against sample sub-FITS when some are given.")
+def plan(
+    inputs: tuple[str, ...],
+    frame: int | None,
+    out: str | None,
+    history: str | None,
+    instrument: str | None,
+    as_json: bool,
+    lint: bool,
+) -> int:
+    """Print what the L0 would be: primary, HDUs, the fate of each input card, findings. Nothing is written.
+
+    \b
+    assembler plan 2024apr21 --frame 215921 --history sqlite:///history.db
+    assembler plan --lint -i prefixes.yaml
+    assembler plan --lint Green/kpf_215921.fits Red/kpf_215921.fits
+    """  # noqa: D301
+    from assembler.core import plan as core
+    from assembler.core.findings import has_errors
+    from assembler.service import pipeline
+
+    loaded = _load(instrument)
+    if lint and not inputs:
+        _print_lint(loaded, ())
+        return 0
+    found = _find(loaded, inputs, frame)
+    with _history(history) as opened:
+        planned = pipeline.plan_exposure(found, opened, _out(out, loaded, inputs, frame), version=__version__, now=time.time_ns())
+    if lint:
+        return _print_lint(loaded, planned.findings)
+    if as_json:
+        click.echo(core.to_json(planned))
+    else:
+        _print_plan(planned)
+    return 1 if has_errors(planned.findings) else 0
+
+
+@command.command()
+@click.argument("files", nargs=-1, required=True, metavar="L0...")
+@JSON
+def verify(files: tuple[str, ...], as_json: bool) -> int:
+    """Verify L0s: structure, every checksum, every HDU through cfitsio, name, ledger.
+
+    \b
+    assembler verify 2024apr21/L0/*.fits
+    """  # noqa: D301
+    from assembler.errors import VerificationError
+    from assembler.service.reader import verify_l0
+
+    results: dict[str, str] = {}
+    for file in files:
+        try:
+            verify_l0(Path(file))
+            results[file] = ""
+        except VerificationError as error:
+            results[file] = _one_line(str(error))
+        if not as_json:
+            click.echo(f"{file}: {'FAILED: ' + results[file] if results[file] else 'verified'}")
+    if as_json:
+        _print_json([{"file": file, "verified": not told, "problem": told} for file, told in results.items()])
+    return 1 if any(results.values()) else 0
+
+
+@command.command()
+@click.argument("l0", metavar="L0")
+@click.argument("keyword")
+@JSON
+def explain(l0: str, keyword: str, as_json: bool) -> int:
+    """Tell where a card of an L0 came from: file, HDU, original card, rule; or history keyword, time and age.
+
+    KEYWORD is the one in the L0, or the one that the card had in its sub-FITS.
+
+    \b
+    assembler explain KP.20240422.28832.89.fits RDTM_ZO
+    """  # noqa: D301
+    from dataclasses import asdict
+
+    from assembler.service.reader import explain as explain_card
+
+    accounts = explain_card(Path(l0), keyword.strip().upper())
+    if as_json:
+        _print_json([asdict(a) for a in accounts])
+    else:
+        click.echo("\n\n".join("\n".join(a.lines()) for a in accounts))
+    return 0
+
+
+@command.group()
+def telemetry() -> None:
+    """Look after keyword histories."""
+
+
+@telemetry.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE.csv...")
+@click.option("--history", required=True, metavar="URL", help="sqlite:///PATH; made where it is not there.")
+@JSON
+def load(files: tuple[str, ...], history: str, as_json: bool) -> int:
+    """Add samples from CSV (columns service, keyword, time [UNIX s], value) to a history; a file is added whole or not.
+
+    \b
+    assembler telemetry load telemetry.csv --history sqlite:///history.db
+    """  # noqa: D301
+    from assembler.telemetry import sqlite
+    from assembler.telemetry.history import sqlite_path
+    from assembler.telemetry.load import read_csv
+
+    path = sqlite_path(history)
+    counts = {file: sqlite.load(path, read_csv(Path(file))) for file in files}
+    if as_json:
+        _print_json(counts)
+    else:
+        for file, count in counts.items():
+            click.echo(f"{file}: {count} samples")
+    return 0
+
+
+def _load(instrument: str | None) -> "Loaded":
+    from assembler.config import default_instrument, load_instrument
+
+    return load_instrument(Path(instrument) if instrument else default_instrument())
+
+
+def _find(loaded: "Loaded", inputs: Sequence[str], frame: int | None) -> "Found":
+    from assembler.service.finder import find_given, find_night
+
+    if frame is not None:
+        if len(inputs) != 1:
+            raise ConfigurationError("--frame goes with one night's directory")
+        return find_night(loaded.instrument, Path(inputs[0]), frame)
+    if not inputs:
+        raise ConfigurationError("name the sub-FITS, or a night's directory with --frame")
+    if len(inputs) == 1 and Path(inputs[0]).is_dir():
+        raise ConfigurationError(f"{inputs[0]} is a directory; which frame? Say --frame N")
+    return find_given(loaded.instrument, inputs)
+
+
+def _out(out: str | None, loaded: "Loaded", inputs: Sequence[str], frame: int | None) -> Path:
+    if out is not None:
+        return Path(out)
+    return Path(inputs[0]) / loaded.output if frame is not None else Path(loaded.output)
+
+
+@contextmanager
+def _history(url: str | None) -> "Iterator[History | None]":
+    if url is None:
+        yield None
+        return
+    from assembler.telemetry.history import open_history
+
+    history = open_history(url)
+    try:
+        yield history
+    finally:
+        history.close()
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the program as Ctrl-C does, so that no draft stays behind."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _print_plan(planned: Any) -> None:
+    from assembler.core.plan import Source
+
+    click.echo(f"# {planned.filename}\n")
+    for card in planned.hdus[0].cards:
+        click.echo(card.rstrip())
+    click.echo("\n# HDUs")
+    for number, hdu in enumerate(planned.hdus):
+        data = hdu.data
+        told = f"{data.length} bytes of {data.path}, HDU {data.hdu}" if isinstance(data, Source) else ""
+        if data is not None and not told:
+            told = f"{len(data.rows)} rows"
+        click.echo(f"{number:4} {hdu.name:24} {len(hdu.cards):5} cards  {told}".rstrip())
+    click.echo("\n# Input cards: origin, HDU, card, fate, where it is now")
+    for row in planned.ledger:
+        card = row.card if row.card.isprintable() and row.card.isascii() else ascii(row.card)[1:-1]
+        click.echo(f"{row.origin:10} {row.hdu:3} {row.index:4}  {card[:32]:32}  {row.fate:9}  {row.extension} {row.keyword}".rstrip())
+    click.echo("\n# Findings")
+    for found in planned.findings:
+        click.echo(_line(found))
+
+
+def _print_lint(loaded: "Loaded", findings: "Sequence[Finding]") -> int:
+    """Print what is wrong with the YAML for the samples, and return the exit code."""
+    instrument = loaded.instrument
+    codes = {
+        "name-collision", "duplicate-keyword", "hierarch-dropped", "shared-differs", "shared-name-taken", "amplifier-unknown",
+        "read-mode-unknown", "hdu-missing", "hdu-unlisted", "time-unreadable", "no-times", "truncated", "unreadable", "frame-differs",
+    }  # fmt: skip
+    wrong = [f for f in findings if f.code in codes]
+    for found in wrong:
+        click.echo(_line(found))
+    if not wrong:
+        cards = sum(len(s.keywords) for s in instrument.snapshots)
+        click.echo(
+            f"{instrument.name}: {len(instrument.origins)} origins, {cards} telemetry cards, {len(instrument.table)} keywords of the table: fine"
+        )
+    return 1 if wrong else 0
+
+
+def _tell(findings: "Sequence[Finding]") -> None:
+    for found in findings:
+        click.echo(_line(found), err=True)
+
+
+def _line(found: "Finding") -> str:
+    about = " ".join(part for part in (found.origin, found.keyword) if part)
+    return _one_line(f"{_GLYPHS[found.severity]:8}{found.code}{f' ({about})' if about else ''}: {found.message}")
+
+
+def _finding(found: "Finding") -> dict[str, str]:
+    from dataclasses import asdict
+
+    return asdict(found)
+
+
+def _print_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=1))
+
+
+def _one_line(text: str) -> str:
+    """Return text without anything that a terminal would act on."""
+    return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))

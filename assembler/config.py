@@ -1,0 +1,436 @@
+"""Read an instrument's YAML; an error names file, line, key and what was expected.
+
+ruamel.yaml finds the nodes with their lines, pydantic says which of them are wrong, and what is right becomes the
+frozen values of `assembler.core.instrument`.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from assembler.core.extensions import is_structure
+from assembler.core.instants import UNITS, parse_duration
+from assembler.core.instrument import (
+    MOMENTS,
+    AmplifierCard,
+    ExposureRule,
+    Extension,
+    Instrument,
+    Origin,
+    OriginTimes,
+    ServiceTime,
+    Snapshot,
+    TelemetryKeyword,
+    TimeForm,
+    ValueType,
+)
+from assembler.core.plan import OWN_TABLES, reserved_names
+from assembler.errors import ConfigurationError
+
+MOST_NODES = 200_000
+"""Nodes that a YAML file may have, its aliases written out."""
+
+Path_ = tuple[str | int, ...]
+
+
+def _matching(pattern: str, expected: str) -> Any:
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(f"expected {expected}")
+        return text
+
+    return AfterValidator(check)
+
+
+def _duration(text: str) -> str:
+    parse_duration(text)
+    return text
+
+
+Keyword = Annotated[str, _matching(r"[A-Z0-9_-]{1,8}", "a FITS keyword: up to 8 of A-Z, 0-9, - and _")]
+SourceKeyword = Annotated[str, _matching(r"[ -~]{1,71}", "a keyword of up to 71 printable characters")]
+Pattern = Annotated[str, _matching(r"[A-Z0-9_-]*#*[A-Z0-9_-]*", "a keyword with # for each digit, for example GAIN##")]
+Prefix = Annotated[str, _matching(r"[A-Z]{2}", "two upper-case letters")]
+Name = Annotated[str, _matching(r"[A-Za-z_][A-Za-z0-9_]{0,19}", "a word of up to 20 letters, digits and _")]
+ExtensionName = Annotated[str, _matching(r"[A-Z0-9_-]{1,60}", "an extension name: A-Z, 0-9, - and _")]
+HistoryKeyword = Annotated[str, _matching(r"[^.\s]+\.\S+", "service.KEYWORD")]
+Duration = Annotated[str, AfterValidator(_duration)]
+Text = Annotated[str, _matching(r"[ -~]*", "printable ASCII")]
+FileName = Annotated[
+    str,
+    _matching(
+        r"(?:[A-Za-z0-9_.+-]|\{(?:date|seconds|frame|stem)\})+",
+        "a file name with {date}, {seconds}, {frame} or {stem}, and no directory",
+    ),
+]
+FilePattern = Annotated[
+    str,
+    _matching(
+        r"(?!(?:.*/)?\.\.?/)(?:[^{}*/]+/)*(?:[^{}*/]|\*|\{frame\})+",
+        "a path below the night's directory; in the file's name * for anything and {frame} for the frame number",
+    ),
+]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class _Telemetry(_Model):
+    source: HistoryKeyword = Field(alias="from")
+    type: ValueType = "str"
+    unit: Text = ""
+    comment: Text = ""
+    prefer: bool = False
+
+
+class _TableRow(_Model):
+    type: ValueType = "float"
+    unit: Text = ""
+    description: Text = ""
+
+
+class _Snapshot(_Model):
+    offset: Duration = "0 s"
+    keywords: dict[Keyword, _Telemetry] = {}
+
+
+class _ServiceTime(_Model):
+    source: HistoryKeyword = Field(alias="from")
+    card: Keyword
+    comment: Text = ""
+
+
+class _Exposure(_Model):
+    begin: _ServiceTime | None = None
+    end: _ServiceTime | None = None
+    settling: Duration = "0 s"
+    triggered: HistoryKeyword | None = None
+    trust: list[str] = []
+
+
+class _AmplifierCards(_Model):
+    name: Pattern | None = None
+    modes: dict[str, dict[str, int]]
+
+
+class _Amplifiers(_Model):
+    extensions: list[ExtensionName]
+    cards: dict[Pattern, _AmplifierCards]
+
+
+class _Times(_Model):
+    begin: SourceKeyword | None = None
+    end: SourceKeyword | None = None
+    elapsed: SourceKeyword | None = None
+    form: TimeForm = "iso"
+    unit: Literal["s", "ms", "us", "min", "h", "d"] = "s"
+    tolerance: Duration = "0 s"
+
+
+class _Origin(_Model):
+    prefix: Prefix
+    flag: Keyword
+    file: Keyword
+    files: FilePattern
+    match: Literal["frame", "time"] = "frame"
+    frame: SourceKeyword | None = None
+    triggered: Text = ""
+    extensions: dict[ExtensionName, int | str] = {}
+    amplifiers: _Amplifiers | None = None
+    times: _Times = _Times()
+    renames: dict[SourceKeyword, Keyword] = {}
+
+
+class _Instrument(_Model):
+    instrument: Text
+    filename: FileName
+    output: str = "."
+    missing: Literal["omit", "empty"] = "omit"
+    shared: list[Keyword] = []
+    exposure: _Exposure = _Exposure()
+    origins: dict[Name, _Origin]
+    snapshots: dict[Literal["begin", "middle", "end"], _Snapshot] = {}
+    telemetry: dict[HistoryKeyword, _TableRow] = {}
+
+
+class Loaded(BaseModel):
+    """An instrument, and where its L0s go below a night's directory unless told otherwise."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, frozen=True)
+
+    instrument: Instrument
+    output: str
+
+
+def default_instrument() -> Path:
+    """Return the YAML to use when none is named: prefixes.yaml here, or the one that came with the assembler."""
+    here = Path("prefixes.yaml")
+    package = Path(__file__).parent
+    return next((p for p in (here, package / "prefixes.yaml", package.parent / "prefixes.yaml") if p.is_file()), here)
+
+
+def load_instrument(path: Path) -> Loaded:
+    """Read an instrument's YAML.
+
+    Raises
+    ------
+    ConfigurationError
+        In one line: file, line, key and what was expected there.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error}") from error
+    return read_instrument(text, str(path))
+
+
+def read_instrument(text: str, name: str) -> Loaded:
+    """Read an instrument from the text of a YAML file; name is for the errors."""
+    tree, lines = _read_yaml(text, name)
+    try:
+        model = _Instrument.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigurationError(_first_problem(error, lines, name)) from None
+    problems = sorted((lines.get(where, 1), _dotted(where), told) for where, told in _contradictions(model))
+    if problems:
+        line, where, told = problems[0]
+        raise ConfigurationError(f"{name}:{line}: {where}: {told}")
+    return Loaded(instrument=_instrument(model), output=model.output)
+
+
+def _read_yaml(text: str, name: str) -> tuple[Any, dict[Path_, int]]:
+    """Return plain values, and the line of each by its path."""
+    try:
+        root = YAML(typ="safe", pure=False).compose(text)
+    except MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ConfigurationError(f"{name}:{line}: is no YAML: {error.problem or error.context}") from None
+    except YAMLError as error:
+        raise ConfigurationError(f"{name}:1: is no YAML: {' '.join(str(error).split())}") from None
+    lines: dict[Path_, int] = {}
+    return _plain(root, (), lines, name), lines
+
+
+def _plain(node: Node | None, where: Path_, lines: dict[Path_, int], name: str) -> Any:
+    if node is None:
+        return None
+    lines.setdefault(where, node.start_mark.line + 1)
+    if len(lines) > MOST_NODES:
+        raise ConfigurationError(f"{name}: has more than {MOST_NODES} nodes")
+    if isinstance(node, SequenceNode):
+        return [_plain(item, (*where, index), lines, name) for index, item in enumerate(node.value)]
+    if isinstance(node, MappingNode):
+        result: dict[str, Any] = {}
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if not isinstance(key, ScalarNode):
+                raise ConfigurationError(f"{name}:{line}: {_dotted(where)}: expected a word as key")
+            inside = (*where, key.value)
+            if key.value in result:
+                told = f"the key {key.value!r} stands here again; expected it once, it is in line {lines[inside]}"
+                raise ConfigurationError(f"{name}:{line}: {_dotted(inside)}: {told}")
+            lines[inside] = line
+            result[key.value] = _plain(value, inside, lines, name)
+        return result
+    return _scalar(node)
+
+
+def _scalar(node: Node) -> Any:
+    kind, text = node.tag.rsplit(":", 1)[-1], node.value
+    if kind == "null":
+        return None
+    if kind == "bool":
+        return text.lower() == "true"
+    if kind == "int" and re.fullmatch(r"[+-]?\d{1,18}", text):
+        return int(text)
+    if kind == "float" and re.fullmatch(r"[+-]?[\d.]+(?:[eE][+-]?\d+)?", text):
+        return float(text)
+    return text
+
+
+def _first_problem(error: ValidationError, lines: dict[Path_, int], name: str) -> str:
+    """Return the error that stands first in the file, in one line."""
+    problems = []
+    for problem in error.errors(include_url=False):
+        where = tuple(part for part in problem["loc"] if part != "[key]")
+        known = where
+        while known and known not in lines:
+            known = known[:-1]
+        told = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            told = f"is not known; expected {', '.join(_expected_keys(where[:-1]))}"
+        elif problem["type"] == "missing":
+            told = "is missing"
+        elif isinstance(problem["input"], str | int | float | bool):
+            told += f", found {problem['input']!r}"
+        problems.append((lines.get(known, 1), f"{_dotted(where)}: {told}"))
+    line, told = min(problems)
+    return f"{name}:{line}: {told}"
+
+
+def _expected_keys(where: Path_) -> list[str]:
+    """Return the keys that the model at a path has."""
+    model: Any = _Instrument
+    for part in where:
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            field = next(f for n, f in model.model_fields.items() if part in (n, f.alias))
+            model = field.annotation
+        else:  # a mapping: what it maps to
+            model = model.__args__[-1]
+        for inner in getattr(model, "__args__", ()):  # X | None
+            if isinstance(inner, type) and issubclass(inner, BaseModel) and type(None) in model.__args__:
+                model = inner
+    return [f.alias or n for n, f in model.model_fields.items()]
+
+
+def _contradictions(model: _Instrument) -> Iterator[tuple[Path_, str]]:
+    """Yield what is right by itself and wrong together, with its place."""
+    if not model.origins:
+        yield ("origins",), "expected at least one origin"
+    for what in ("prefix", "flag", "file"):
+        owners: dict[str, str] = {}
+        for name, origin in model.origins.items():
+            given = getattr(origin, what)
+            if given in owners:
+                yield ("origins", name, what), f"{given} is that of {owners[given]} already; expected another one"
+            owners.setdefault(given, name)
+    instrument = _instrument(model)
+    reserved = reserved_names(instrument)
+    yield from _contradicting_names(model, reserved)
+    yield from _contradicting_extensions(model)
+    for index, name in enumerate(model.exposure.trust):
+        if name not in model.origins:
+            yield ("exposure", "trust", index), f"expected an origin: {', '.join(model.origins)}; found {name}"
+    for moment, snapshot in model.snapshots.items():
+        for card, keyword in snapshot.keywords.items():
+            where = ("snapshots", moment, "keywords", card)
+            if card in reserved_names(instrument, telemetry=False) or is_structure(card):
+                yield where, "the L0 itself has a card of that name; expected another one"
+            others = [m for m, s in model.snapshots.items() if m != moment and card in s.keywords and s.keywords[card].prefer]
+            if keyword.prefer and others:
+                yield (*where, "prefer"), f"snapshot {others[0]} is preferred too; expected one"
+
+
+def _contradicting_names(model: _Instrument, reserved: frozenset[str]) -> Iterator[tuple[Path_, str]]:
+    renamed: dict[str, str] = {}
+    for name, origin in model.origins.items():
+        for keyword, new in origin.renames.items():
+            where = ("origins", name, "renames", keyword)
+            if new in renamed:
+                yield where, f"{new} is the new name of {renamed[new]} already; expected another one"
+            elif new in reserved:
+                yield where, f"{new} is a card of the L0 itself or of its telemetry; expected another one"
+            renamed.setdefault(new, f"{keyword} of {name}")
+        if origin.match == "frame" and origin.times.elapsed and not origin.times.begin:
+            yield ("origins", name, "times", "elapsed"), "expected begin too"
+
+
+def _contradicting_extensions(model: _Instrument) -> Iterator[tuple[Path_, str]]:
+    owners: dict[str, str] = {}
+    for name, origin in model.origins.items():
+        for extension, hdu in origin.extensions.items():
+            where = ("origins", name, "extensions", extension)
+            if extension in owners or extension in (*OWN_TABLES, "PRIMARY"):
+                yield where, f"is an extension of {owners.get(extension, 'every L0')} already; expected another name"
+            if isinstance(hdu, str) and not re.fullmatch(r"[^,]+(,\d{1,9})?", hdu) or isinstance(hdu, int) and hdu < 0:
+                yield where, f"expected an HDU's number, its EXTNAME, or EXTNAME,EXTVER; found {hdu!r}"
+            owners.setdefault(extension, name)
+        if not origin.amplifiers:
+            continue
+        for index, extension in enumerate(origin.amplifiers.extensions):
+            if extension not in origin.extensions:
+                yield ("origins", name, "amplifiers", "extensions", index), f"{extension} is no extension of {name}"
+        for pattern, cards in origin.amplifiers.cards.items():
+            place: Path_ = ("origins", name, "amplifiers", "cards", pattern)
+            digits = pattern.count("#")
+            if not digits or "#" * digits not in pattern:
+                yield place, "expected one group of #, one for each digit"
+            if cards.name and "#" in cards.name and cards.name.count("#") != digits:
+                yield (*place, "name"), f"expected as many # as {pattern} has, or none"
+            for mode, numbers in cards.modes.items():
+                if not re.fullmatch(r"[1-9]\d{0,3}", mode):
+                    yield (*place, "modes", mode), "expected a read mode: the number of amplifier HDUs"
+                    continue
+                for number, amplifier in numbers.items():
+                    inside = (*place, "modes", mode, number)
+                    if not re.fullmatch(rf"\d{{{digits}}}", number):
+                        yield inside, f"expected {digits} digits, as {pattern} has"
+                    if not 1 <= amplifier <= min(int(mode), len(origin.amplifiers.extensions)):
+                        yield inside, f"expected an amplifier from 1 to {min(int(mode), len(origin.amplifiers.extensions))}"
+
+
+def _instrument(model: _Instrument) -> Instrument:
+    return Instrument(
+        name=model.instrument,
+        filename=model.filename,
+        missing=model.missing,
+        shared=frozenset(model.shared),
+        exposure=ExposureRule(
+            begin=_service_time(model.exposure.begin),
+            end=_service_time(model.exposure.end),
+            settling=parse_duration(model.exposure.settling),
+            triggered=model.exposure.triggered or "",
+            trust=tuple(model.exposure.trust) or tuple(model.origins),
+        ),
+        origins=tuple(_origin(name, origin) for name, origin in model.origins.items()),
+        snapshots=tuple(
+            Snapshot(
+                moment=moment,
+                offset=parse_duration(model.snapshots[moment].offset),
+                keywords=tuple(
+                    TelemetryKeyword(card=card, source=k.source, type=k.type, unit=k.unit, comment=k.comment, prefer=k.prefer)
+                    for card, k in model.snapshots[moment].keywords.items()
+                ),
+            )
+            for moment in MOMENTS
+            if moment in model.snapshots
+        ),
+        table=tuple(
+            TelemetryKeyword(card="", source=source, type=row.type, unit=row.unit, comment=row.description)
+            for source, row in model.telemetry.items()
+        ),
+    )
+
+
+def _origin(name: str, model: _Origin) -> Origin:
+    amplifiers = model.amplifiers
+    return Origin(
+        name=name,
+        prefix=model.prefix,
+        flag=model.flag,
+        file_card=model.file,
+        files=model.files,
+        match=model.match,
+        frame=model.frame or "",
+        triggered=model.triggered,
+        extensions=tuple(Extension(name=extension, hdu=hdu) for extension, hdu in model.extensions.items()),
+        amplifiers=tuple(amplifiers.extensions) if amplifiers else (),
+        amplifier_cards=tuple(
+            AmplifierCard(
+                pattern=pattern,
+                name=cards.name or pattern,
+                modes={int(mode): dict(numbers) for mode, numbers in cards.modes.items() if mode.isdecimal()},
+            )
+            for pattern, cards in (amplifiers.cards.items() if amplifiers else ())
+        ),
+        renames=dict(model.renames),
+        times=OriginTimes(
+            begin=model.times.begin or "",
+            end=model.times.end or "",
+            elapsed=model.times.elapsed or "",
+            form=model.times.form,
+            elapsed_unit=UNITS[model.times.unit],
+            tolerance=parse_duration(model.times.tolerance),
+        ),
+    )
+
+
+def _service_time(model: _ServiceTime | None) -> ServiceTime | None:
+    return ServiceTime(source=model.source, card=model.card, comment=model.comment) if model else None

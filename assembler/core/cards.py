@@ -1,0 +1,336 @@
+"""One card: eighty characters, read on demand and written again without touching what they say.
+
+A header is a tuple of 80-character strings, decoded from its bytes as Latin-1, so that every byte is one
+character and nothing is lost. A `Record` is one card together with the CONTINUE cards that belong to it.
+Rules are those of the FITS Standard 4.0, sections 4.1 and 4.2.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+CARD_LENGTH = 80
+VALUE_COLUMN = 10
+FIXED_WIDTH = 20
+"""Columns 11 to 30, where the fixed format puts a value."""
+
+COMMENTARY = frozenset({"COMMENT", "HISTORY", ""})
+Kind = Literal["value", "commentary", "hierarch"]
+Value = str | bool | int | float | complex | None
+
+_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[ED][+-]?\d+)?"
+_KEYWORD = re.compile(r"[A-Z0-9_-]{1,8} *")
+_FIELD = re.compile(
+    rf"( *(?:'(?:[^']|'')*'|[TF](?![^ /])|{_NUMBER}(?![^ /])|\( *{_NUMBER} *, *{_NUMBER} *\)|)) *(?:/(.*))?"
+)
+_CONTINUED = re.compile(r"CONTINUE  +'((?:[^']|'')*)' *(?:/(.*))?")
+_SLOPPY = re.compile(r" *([A-Za-z0-9_-]{1,8}) *=(.*)")
+_HIERARCH = re.compile(r"HIERARCH +([^=]*?) *=(.*)")
+_LOWER_EXPONENT = re.compile(r"(?i)( *)([+-]?(?:\d+\.?\d*|\.\d+)[ed][+-]?\d+) *(?:/(.*))?")
+_NOT_A_NUMBER = re.compile(r"(?i) *[+-]?(?:nan|inf|infinity) *(?:/(.*))?")
+_INTEGER = re.compile(r"[+-]?\d+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One card, or a long string's card with its CONTINUE cards.
+
+    Attributes
+    ----------
+    index : int
+        Place of the first card in its header, from 0.
+    images : tuple of str
+        The cards as they were, 80 characters each.
+    keyword : str
+        The lawful keyword; of a HIERARCH card, the words before its ``=``.
+    original : str
+        The keyword as it was written.
+    kind : str
+        ``value``, ``commentary`` or ``hierarch``.
+    text : str
+        Of a value, its field as written, from column 11 on; of commentary, the free text.
+    comment : str
+        The comment, without blanks around it.
+    fault : str
+        What the FITS Standard forbids about it, or the empty string. The other attributes are lawful all the same.
+    """
+
+    index: int
+    images: tuple[str, ...]
+    keyword: str
+    original: str
+    kind: Kind
+    text: str
+    comment: str
+    fault: str = ""
+
+    @property
+    def value(self) -> Value:
+        """The value as Python has it."""
+        return value_of(self.text) if self.kind != "commentary" else self.text.rstrip()
+
+
+def keyword_of(image: str) -> str:
+    """Return the keyword in the first eight columns.
+
+    >>> keyword_of("NAXIS   =                    0".ljust(80))
+    'NAXIS'
+    """
+    return image[:8].rstrip()
+
+
+def value_of(text: str) -> Value:
+    """Return what a lawful value field says: str, bool, int, float, complex, or None when it is undefined.
+
+    >>> value_of("'it''s   '"), value_of("   T"), value_of("0007"), value_of("1.0D+05"), value_of("  ")
+    ("it's", True, 7, 100000.0, None)
+    """
+    text = text.strip()
+    if not text:
+        return None
+    if text[0] == "'":
+        return text[1:-1].replace("''", "'").rstrip()
+    if text in ("T", "F"):
+        return text == "T"
+    if text[0] == "(":
+        real, imaginary = text[1:-1].split(",")
+        return complex(_float(real), _float(imaginary))
+    return int(text) if _INTEGER.fullmatch(text) else _float(text)
+
+
+def is_value_text(text: str) -> bool:
+    """Tell whether a value field is lawful as it stands.
+
+    >>> is_value_text("-2.5E+03"), is_value_text("NaN"), is_value_text("'open")
+    (True, False, False)
+    """
+    found = _FIELD.fullmatch(text)
+    return bool(found) and found.group(2) is None  # type: ignore[union-attr]
+
+
+def read_records(images: Sequence[str]) -> Iterator[Record]:
+    """Read a header, each CONTINUE card with the string that it continues.
+
+    >>> [r.value for r in read_records(["A       = 'one&'".ljust(80), "CONTINUE  ' two' / both".ljust(80)])]
+    ['one two']
+    """
+    index = 0
+    while index < len(images):
+        record = read_record(index, images[index])
+        index += 1
+        if record.kind != "commentary" and record.text.endswith("&'"):
+            pieces, comments, start = [record.text[:-1]], [record.comment], record.index
+            while pieces[-1].endswith("&") and index < len(images) and (found := _CONTINUED.fullmatch(_printable(images[index]))):
+                pieces[-1] = pieces[-1][:-1]
+                pieces.append(found.group(1).rstrip())
+                comments.append((found.group(2) or "").strip())
+                index += 1
+            if index > start + 1:
+                record = Record(
+                    index=start,
+                    images=tuple(images[start:index]),
+                    keyword=record.keyword,
+                    original=record.original,
+                    kind=record.kind,
+                    text="".join(pieces) + "'",
+                    comment=" ".join(c for c in comments if c),
+                    fault=record.fault or next((f for i in images[start + 1 : index] if (f := _character_fault(i))), ""),
+                )
+        yield record
+
+
+def read_record(index: int, image: str) -> Record:
+    """Read one card; where the Standard forbids what it says, read it as a lawful card would have said it."""
+    if len(image) != CARD_LENGTH:
+        raise ValueError(f"a card has {CARD_LENGTH} characters, not {len(image)}: {image!r}")
+    head = image[:8]
+    if image[8:10] == "= " and _KEYWORD.fullmatch(head) and image.isascii() and image.isprintable():
+        found = _FIELD.fullmatch(image, VALUE_COLUMN)
+        if found:
+            keyword = head.rstrip()
+            return _record(index, image, keyword, "value", found.group(1), (found.group(2) or "").strip())
+    return _read_unusual(index, image)
+
+
+def write_card(keyword: str, text: str, comment: str = "", tail: str = "") -> tuple[str, ...]:
+    """Write a value card, with CONTINUE cards where a string needs them.
+
+    Parameters
+    ----------
+    keyword : str
+        At most eight characters.
+    text : str
+        The value field as it is to stand, for example ``'GMT     '`` with its quotes, or ``1.0D+05``.
+    comment : str
+        Free text; trimmed where there is no room for it.
+    tail : str
+        The end of the comment, which is never cut.
+
+    Returns
+    -------
+    tuple of str
+        The cards, 80 characters each.
+
+    >>> write_card("RDTM_ZO", "'GMT     '", "time zone", "Kwd red TM_ZONE")[0].rstrip()
+    "RDTM_ZO = 'GMT     '           / time zone Kwd red TM_ZONE"
+    """
+    start = f"{keyword:8}= "
+    text = text.rstrip()
+    needed = len(tail) + 3 if tail else 0
+    for field in (text.ljust(FIXED_WIDTH), text.strip()):
+        if VALUE_COLUMN + len(field) + needed <= CARD_LENGTH:
+            return (_with_comment(start + field, comment, tail),)
+    if not text.lstrip().startswith("'"):
+        if VALUE_COLUMN + len(text.strip()) > CARD_LENGTH:
+            raise ValueError(f"the value of {keyword} does not fit on a card: {text.strip()}")
+        return ((start + text.strip()).ljust(CARD_LENGTH), *write_commentary("COMMENT", f"{keyword}: {tail}"))
+    return _write_long(start, text.strip()[1:-1], comment, tail)
+
+
+def write_commentary(keyword: str, text: str) -> tuple[str, ...]:
+    """Write free text as COMMENT, HISTORY or blank-keyword cards, as many as it needs.
+
+    >>> [card.rstrip() for card in write_commentary("COMMENT", "seen twice")]
+    ['COMMENT seen twice']
+    """
+    room = CARD_LENGTH - 8
+    return tuple(f"{keyword:8}{text[i : i + room]:{room}}" for i in range(0, max(len(text), 1), room))
+
+
+def text_of(value: Value) -> str:
+    """Return the value field for a Python value, in the fixed format.
+
+    >>> text_of("KPF"), text_of(True).strip(), text_of(9.5e-06).strip(), text_of(None)
+    ("'KPF     '", 'T', '9.5E-06', '')
+    """
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return "'" + printable_text(value).replace("'", "''").ljust(8) + "'"
+    text = ("T" if value else "F") if isinstance(value, bool) else repr(value).upper()
+    if isinstance(value, float) and not (value - value == 0):
+        raise ValueError(f"FITS has no card for the number {value}")
+    if isinstance(value, complex):
+        text = f"({value.real!r}, {value.imag!r})".upper()
+    return text.rjust(FIXED_WIDTH)
+
+
+def printable_text(text: str) -> str:
+    """Return text with each character that a header cannot hold shown as ``?``.
+
+    >>> printable_text("21 µm")
+    '21 ?m'
+    """
+    return text if text.isascii() and text.isprintable() else _printable(text)
+
+
+def rename(record: Record, keyword: str) -> tuple[str, ...]:
+    """Return a record's cards under another keyword, with everything else as it was.
+
+    >>> record = read_record(0, "DATASEC1= '[1:9,1:9]'         / left".ljust(80))
+    >>> rename(record, "DATASEC")[0].rstrip()
+    "DATASEC = '[1:9,1:9]'         / left"
+    """
+    if record.fault or record.kind == "hierarch":
+        return write_card(keyword, record.text, record.comment)
+    return (f"{keyword:8}{record.images[0][8:]}", *record.images[1:])
+
+
+def _record(index: int, image: str, keyword: str, kind: Kind, text: str, comment: str, fault: str = "", original: str | None = None) -> Record:
+    return Record(
+        index=index, images=(image,), keyword=keyword, original=keyword if original is None else original,
+        kind=kind, text=text, comment=comment, fault=fault,
+    )  # fmt: skip
+
+
+def _read_unusual(index: int, image: str) -> Record:
+    """Read a card that is no plain value card: commentary, HIERARCH, or one that the Standard forbids."""
+    fault = _character_fault(image)
+    clean = _printable(image)
+    head = clean[:8].rstrip()
+    if head in COMMENTARY:
+        return _record(index, image, head, "commentary", clean[8:].rstrip(), "", fault)
+    if head == "HIERARCH" and (found := _HIERARCH.match(clean)):
+        text, comment, value_fault = _read_field(found.group(2))
+        words = " ".join(found.group(1).split())
+        return _record(index, image, f"HIERARCH {words}", "hierarch", text, comment, fault or value_fault)
+    if clean[8] == "=" and head != "CONTINUE" or head == "CONTINUE" and clean[8:10] == "= ":
+        text, comment, value_fault = _read_field(clean[9:] if clean[9] != " " else clean[10:])
+        keyword, keyword_fault = _lawful(head)
+        spacing = "" if clean[9] == " " else "no blank after the ="
+        return _record(index, image, keyword, "value", text, comment, fault or keyword_fault or spacing or value_fault, clean[:8].strip())
+    if head != "CONTINUE" and (found := _SLOPPY.fullmatch(clean)):
+        text, comment, _ = _read_field(found.group(2))
+        keyword, _ = _lawful(found.group(1))
+        return _record(index, image, keyword, "value", text, comment, fault or "the = is not in column 9", found.group(1))
+    if head == "CONTINUE":
+        return _record(index, image, "COMMENT", "commentary", clean.rstrip(), "", fault or "CONTINUE without a string to continue", "CONTINUE")
+    original = clean.split(maxsplit=1)[0][:8]
+    return _record(index, image, "COMMENT", "commentary", clean.rstrip(), "", fault or "no value indicator", original)
+
+
+def _read_field(text: str) -> tuple[str, str, str]:
+    """Return (lawful value field, comment, fault) of what stands after a value indicator."""
+    if found := _FIELD.fullmatch(text.rstrip()):
+        return found.group(1), (found.group(2) or "").strip(), ""
+    if found := _LOWER_EXPONENT.fullmatch(text):
+        return found.group(1) + found.group(2).upper(), (found.group(3) or "").strip(), "lower-case exponent"
+    if found := _NOT_A_NUMBER.fullmatch(text):
+        return "", (found.group(1) or "").strip(), f"{text.split('/')[0].strip()} is no FITS value"
+    text = text.strip()
+    if text.startswith("'") and text.count("'") == 1:
+        return text_of(text[1:].rstrip()), "", "the string is not closed"
+    value, _, comment = text.partition(" /")
+    return text_of(value.strip()), comment.strip(), "the value is of no FITS type"
+
+
+def _lawful(keyword: str) -> tuple[str, str]:
+    """Return (keyword that FITS allows, fault)."""
+    if _KEYWORD.fullmatch(keyword):
+        return keyword, ""
+    if not keyword.strip():
+        return "NONAME", "no keyword"
+    lawful = re.sub(r"[^A-Z0-9_-]", "_", keyword.strip().upper())
+    return lawful, f"the keyword {keyword.strip()!r} is not upper case, digits, - and _ from column 1"
+
+
+def _character_fault(image: str) -> str:
+    return "" if image.isascii() and image.isprintable() else "characters that are not printable ASCII"
+
+
+def _printable(text: str) -> str:
+    return text if text.isascii() and text.isprintable() else re.sub(r"[^ -~]", "?", text)
+
+
+def _float(text: str) -> float:
+    return float(text.replace("D", "E"))
+
+
+def _with_comment(start: str, comment: str, tail: str) -> str:
+    """Finish a card with as much of the comment as fits, and the whole tail."""
+    room = CARD_LENGTH - len(start) - 3
+    if tail:
+        free = comment[: max(room - len(tail) - 1, 0)].rstrip()
+        comment = f"{free} {tail}" if free else tail
+    comment = comment[: max(room, 0)].rstrip()
+    return (f"{start} / {comment}" if comment else start).ljust(CARD_LENGTH)
+
+
+def _write_long(start: str, body: str, comment: str, tail: str) -> tuple[str, ...]:
+    """Write a string over several cards; a doubled quote is never split (FITS Standard 4.2.1.2)."""
+    room = CARD_LENGTH - VALUE_COLUMN - 3
+    pieces = []
+    while len(body) > room:
+        cut = room
+        quotes = len(body[:cut]) - len(body[:cut].rstrip("'"))
+        cut -= quotes % 2
+        pieces.append(body[:cut])
+        body = body[cut:]
+    needed = len(tail) + 3 if tail else 0
+    pieces.append(body)
+    if VALUE_COLUMN + 2 + len(body) + needed > CARD_LENGTH:
+        pieces.append("")
+    heads = [start, *["CONTINUE  "] * (len(pieces) - 1)]
+    cards = [f"{head}'{piece}&'".ljust(CARD_LENGTH) for head, piece in zip(heads[:-1], pieces[:-1], strict=True)]
+    return (*cards, _with_comment(f"{heads[-1]}'{pieces[-1]}'", comment, tail))

@@ -1,0 +1,177 @@
+"""An HDU of a sub-FITS as an extension of the L0: its name, and its header with every card where it was."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from assembler.core.cards import Record, keyword_of, read_records, rename, write_card, write_commentary
+from assembler.core.exposure import Hdu, SubFits
+from assembler.core.findings import Finding, finding
+from assembler.core.instrument import Origin
+
+SUMS = frozenset({"CHECKSUM", "DATASUM"})
+_STRUCTURE = re.compile(r"SIMPLE|XTENSION|BITPIX|NAXIS\d*|EXTEND|PCOUNT|GCOUNT|GROUPS|BLOCKED|CHECKSUM|DATASUM|END")
+_ARRAY = frozenset({"BSCALE", "BZERO", "BLANK"})
+_ORDER = re.compile(r"XTENSION|BITPIX|NAXIS\d*|PCOUNT|GCOUNT|TFIELDS")
+_NAME_LENGTH = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selected:
+    """An HDU that becomes the extension ``name``."""
+
+    name: str
+    hdu: Hdu
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """Where an input card went: its fate, the extension, and the keyword it has there."""
+
+    fate: str
+    extension: str = ""
+    keyword: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExtensionHeader:
+    """The cards of an extension without CHECKSUM, DATASUM and END, and by index where each input card went."""
+
+    cards: tuple[str, ...]
+    placements: tuple[Placement, ...]
+
+
+def is_structure(keyword: str) -> bool:
+    """Tell whether a card only describes the file that it is in."""
+    return bool(_STRUCTURE.fullmatch(keyword))
+
+
+def is_primary_structure(keyword: str) -> bool:
+    """Tell whether a card of a primary without data only describes the file that it is in."""
+    return keyword in _ARRAY or is_structure(keyword)
+
+
+def select_extensions(origin: Origin, sub: SubFits, taken: set[str]) -> tuple[tuple[Selected, ...], tuple[Finding, ...]]:
+    """Choose the HDUs that become extensions, in the order of the YAML, and name those that it does not list.
+
+    Parameters
+    ----------
+    taken : set of str
+        Extension names in use, in upper case; those chosen here are added.
+    """
+    carrying = [h for h in sub.hdus if h.index or h.length]
+    chosen, findings = [], []
+    for extension in origin.extensions:
+        hdu = next((h for h in carrying if _answers(h, extension.hdu)), None)
+        if hdu:
+            carrying.remove(hdu)
+            taken.add(extension.name.upper())
+            chosen.append(Selected(name=extension.name, hdu=hdu))
+    names = {s.name for s in chosen}
+    mode = sum(name in names for name in origin.amplifiers)
+    modes = {m for card in origin.amplifier_cards for m in card.modes}
+    for extension in origin.extensions:
+        if extension.name not in names and not (extension.name in origin.amplifiers and mode in modes):
+            message = f"{sub.path} has no HDU {extension.hdu!r}, which would be {extension.name}"
+            findings.append(finding("hdu-missing", message, origin=origin.name))
+    if modes and mode not in modes:
+        told = f"{sub.path} has {mode} amplifier HDUs; the YAML knows {', '.join(map(str, sorted(modes)))}"
+        findings.append(finding("read-mode-unknown", told, origin=origin.name))
+    for hdu in carrying:
+        name = _free_extension(f"{origin.name}_{hdu.extname or hdu.index}".upper(), taken)
+        taken.add(name)
+        chosen.append(Selected(name=name, hdu=hdu))
+        told = f"{sub.path}, HDU {hdu.index} ({hdu.extname or 'no EXTNAME'}) is {name} in the L0"
+        findings.append(finding("hdu-unlisted", told, origin=origin.name))
+    return tuple(chosen), tuple(findings)
+
+
+def extension_header(
+    selected: Selected, additions: Sequence[str], origin: str, path: str
+) -> tuple[ExtensionHeader, tuple[Finding, ...]]:
+    """Write the header of an extension: structure in its lawful order, then every card as it was.
+
+    Parameters
+    ----------
+    selected : Selected
+    additions : sequence of str
+        Amplifier cards that end up here.
+    origin, path : str
+        For the findings.
+    """
+    hdu, name = selected.hdu, selected.name
+    structure: dict[str, tuple[str, ...]] = {}
+    body: list[str] = []
+    placements: list[Placement] = []
+    findings: list[Finding] = []
+    named = False
+    for record in read_records(hdu.images):
+        keyword, cards = record.keyword, record.images
+        if record.fault:
+            cards = _mended(record)
+            told = f"{path}, HDU {hdu.index}, card {record.index + 1}: {record.fault}: {record.images[0].rstrip()!a}"
+            findings.append(finding("card-mended", told, origin=origin, keyword=record.original))
+        fate, place, now = "kept", name, keyword
+        if record.kind != "value":
+            body += cards
+        elif keyword == "EXTNAME":
+            fate = "structure"
+            if not named:
+                named = True
+                body += cards if record.value == name else write_card("EXTNAME", f"'{name:8}'", record.comment)
+        elif _ORDER.fullmatch(keyword) and keyword not in structure:
+            structure[keyword] = cards
+            fate = "structure" if is_structure(keyword) else "kept"
+        elif is_structure(keyword):
+            fate, place, now = "structure", "", ""
+        else:
+            body += cards
+        placements += [Placement(fate=fate, extension=place, keyword=now)] * len(record.images)
+    if not named:
+        body = [*write_card("EXTNAME", f"'{name:8}'", "extension name"), *body]
+    ordered = _ordered(structure)
+    return ExtensionHeader(cards=(*ordered, *body, *additions), placements=tuple(placements)), tuple(findings)
+
+
+def empty_header(name: str, origin: str) -> tuple[str, ...]:
+    """Write the header of an extension that stands in for one that is missing."""
+    return (*_ordered({}), *write_card("EXTNAME", f"'{name:8}'", f"stands in: {origin} is missing"))
+
+
+def _answers(hdu: Hdu, selector: int | str) -> bool:
+    if isinstance(selector, int):
+        return hdu.index == selector
+    name, _, version = selector.partition(",")
+    return hdu.extname == name.strip() and (not version or (hdu.value("EXTVER") or 1) == int(version))
+
+
+def _free_extension(name: str, taken: set[str]) -> str:
+    base = re.sub(r"[^A-Z0-9_-]", "_", name)[:_NAME_LENGTH]
+    free, number = base, 2
+    while free in taken:
+        free, number = f"{base}_{number}", number + 1
+    return free
+
+
+def _ordered(structure: dict[str, tuple[str, ...]]) -> list[str]:
+    """Return the structural cards in the order that the Standard asks for; those of an image where none are given."""
+    cards = list(structure.get("XTENSION", write_card("XTENSION", "'IMAGE   '", "image extension")))
+    cards += structure.get("BITPIX", write_card("BITPIX", f"{8:20}", "array data type"))
+    cards += structure.get("NAXIS", write_card("NAXIS", f"{0:20}", "number of array dimensions"))
+    for keyword in sorted((k for k in structure if re.fullmatch(r"NAXIS\d+", k)), key=lambda k: int(k[5:])):
+        cards += structure[keyword]
+    cards += structure.get("PCOUNT", write_card("PCOUNT", f"{0:20}", "number of parameters"))
+    cards += structure.get("GCOUNT", write_card("GCOUNT", f"{1:20}", "number of groups"))
+    cards += structure.get("TFIELDS", ())
+    return cards
+
+
+def _mended(record: Record) -> tuple[str, ...]:
+    if record.kind == "commentary":
+        if record.fault == "no value indicator":  # lawful where it is: a card without a value
+            return record.images
+        keyword = record.keyword if keyword_of(record.images[0]) == record.keyword else "COMMENT"
+        return write_commentary(keyword, record.text)
+    if record.kind == "hierarch":
+        return tuple(re.sub(r"[^ -~]", "?", image) for image in record.images)
+    return rename(record, record.keyword)

@@ -1,0 +1,219 @@
+"""Primaries into one: each card of each sub-FITS primary gets one fate and, if it stays in the primary, one name."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from assembler.core.amplifiers import amplifier_of, collision
+from assembler.core.cards import CARD_LENGTH, Record, keyword_of, read_records, rename, write_card, write_commentary
+from assembler.core.exposure import Hdu
+from assembler.core.extensions import Placement, is_primary_structure
+from assembler.core.findings import Finding, finding
+from assembler.core.instrument import Origin
+from assembler.core.prefixes import Claim, assign_names, free_keyword
+
+_RULE = "-" * (CARD_LENGTH - 8)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Primary:
+    """A sub-FITS primary that has no data of its own.
+
+    Attributes
+    ----------
+    origin : Origin
+    path : str
+        For the findings.
+    hdu : Hdu
+    extensions : mapping of str to Hdu
+        The extensions that this sub-FITS gives, by their names in the L0.
+    """
+
+    origin: Origin
+    path: str
+    hdu: Hdu
+    extensions: Mapping[str, Hdu]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Merged:
+    """What became of all primaries.
+
+    Attributes
+    ----------
+    shared : tuple of str
+        Cards that all origins agree on.
+    sections : tuple of str
+        The prefixed cards and the commentary, by origin, each section under a line that names it.
+    additions : mapping of str to tuple of str
+        By extension, the amplifier cards that go there.
+    placements : mapping of str to tuple of Placement
+        By origin, where each card of its primary went.
+    findings : tuple of Finding
+    """
+
+    shared: tuple[str, ...]
+    sections: tuple[str, ...]
+    additions: Mapping[str, tuple[str, ...]]
+    placements: Mapping[str, tuple[Placement, ...]]
+    findings: tuple[Finding, ...]
+
+
+def merge_primaries(primaries: Sequence[Primary], shared: Collection[str], reserved: Collection[str]) -> Merged:
+    """Merge the primary headers, in the order given.
+
+    Parameters
+    ----------
+    primaries : sequence of Primary
+    shared : collection of str
+        Keywords that are written once, unprefixed, where all origins agree.
+    reserved : collection of str
+        Names in the L0's primary that are taken.
+    """
+    records = {p.origin.name: tuple(read_records(p.hdu.images)) for p in primaries}
+    findings = [f for p in primaries for f in _mended(p, records[p.origin.name])]
+    agreed, told = _agree(primaries, records, shared, reserved)
+    findings += told
+    additions, moved, told = _move_to_amplifiers(primaries, records)
+    findings += told
+    claims, claimed = [], []
+    for primary in primaries:
+        origin = primary.origin
+        for record in records[origin.name]:
+            key = (origin.name, record.index)
+            if key not in moved and record.keyword not in agreed and _wants_name(record, origin):
+                claims.append(_claim(record, origin))
+                claimed.append(key)
+    names, told = assign_names(claims, {*reserved, *agreed})
+    findings += told
+    named = dict(zip(claimed, names, strict=True))
+    sections: list[str] = []
+    placements = {}
+    for primary in primaries:
+        cards, placed, told = _write_section(primary, records[primary.origin.name], named, moved, agreed)
+        sections += cards
+        placements[primary.origin.name] = placed
+        findings += told
+    return Merged(
+        shared=tuple(image for cards in agreed.values() for image in cards),
+        sections=tuple(sections),
+        additions={name: tuple(cards) for name, cards in additions.items()},
+        placements=placements,
+        findings=tuple(findings),
+    )
+
+
+def _wants_name(record: Record, origin: Origin) -> bool:
+    if record.kind == "hierarch":
+        return record.keyword in origin.renames
+    return record.kind == "value" and not is_primary_structure(record.keyword)
+
+
+def _claim(record: Record, origin: Origin) -> Claim:
+    keyword = record.keyword if record.kind == "value" else "HIERARCH"
+    return Claim(origin=origin.name, prefix=origin.prefix, keyword=keyword, renamed=origin.renames.get(record.keyword, ""))
+
+
+def _agree(
+    primaries: Sequence[Primary], records: Mapping[str, tuple[Record, ...]], shared: Collection[str], reserved: Collection[str]
+) -> tuple[dict[str, tuple[str, ...]], list[Finding]]:
+    """Return the shared cards that all who have them agree on, and who does not."""
+    given: dict[str, dict[str, list[Record]]] = {}
+    for primary in primaries:
+        for record in records[primary.origin.name]:
+            if record.keyword in shared and record.kind == "value":
+                given.setdefault(record.keyword, {}).setdefault(primary.origin.name, []).append(record)
+    agreed: dict[str, tuple[str, ...]] = {}
+    findings = []
+    for keyword, by_origin in given.items():
+        values = {f"{type(r.value).__name__} {r.value!r}" for rs in by_origin.values() for r in rs}
+        if keyword in reserved:
+            findings.append(finding("shared-name-taken", f"{keyword} belongs to the L0 itself", keyword=keyword))
+        elif len(values) > 1 or any(len(rs) > 1 for rs in by_origin.values()):
+            told = ", ".join(f"{name} has {rs[0].text.strip()}" for name, rs in by_origin.items())
+            findings.append(finding("shared-differs", f"{keyword}: {told}", keyword=keyword))
+        else:
+            agreed[keyword] = rename(next(iter(by_origin.values()))[0], keyword)
+    return agreed, findings
+
+
+def _move_to_amplifiers(
+    primaries: Sequence[Primary], records: Mapping[str, tuple[Record, ...]]
+) -> tuple[dict[str, list[str]], dict[tuple[str, int], Placement], list[Finding]]:
+    """Return by extension the amplifier cards that go there, and where each of them went."""
+    additions: dict[str, list[str]] = {}
+    moved: dict[tuple[str, int], Placement] = {}
+    findings = []
+    for primary in primaries:
+        origin = primary.origin
+        if not origin.amplifier_cards:
+            continue
+        mode = sum(name in primary.extensions for name in origin.amplifiers)
+        taken = {name: {keyword_of(i) for i in primary.extensions[name].images} for name in origin.amplifiers if name in primary.extensions}
+        for record in records[origin.name]:
+            if record.kind != "value":
+                continue
+            try:
+                target = amplifier_of(record, origin, mode)
+            except LookupError as error:
+                findings.append(finding("amplifier-unknown", f"{primary.path}: {error}", origin=origin.name, keyword=record.keyword))
+                continue
+            if target is None or target[0] not in taken:
+                continue
+            extension, keyword = target
+            free = free_keyword(keyword, taken[extension])
+            if free != keyword:
+                findings.append(collision(record, extension, free, origin.name))
+            taken[extension].add(free)
+            additions.setdefault(extension, []).extend(rename(record, free))
+            moved[origin.name, record.index] = Placement(fate="amplifier", extension=extension, keyword=free)
+    return additions, moved, findings
+
+
+def _write_section(
+    primary: Primary,
+    records: Sequence[Record],
+    named: Mapping[tuple[str, int], str],
+    moved: Mapping[tuple[str, int], Placement],
+    agreed: Collection[str],
+) -> tuple[list[str], tuple[Placement, ...], list[Finding]]:
+    """Write the prefixed cards and the commentary of one origin, in the order that they had."""
+    origin = primary.origin
+    cards = [*write_commentary("COMMENT", _RULE), *write_commentary("COMMENT", f"Cards of the primary header of {origin.name}")]
+    placements: list[Placement] = []
+    findings = []
+    for record in records:
+        key = (origin.name, record.index)
+        if key in named:
+            tail = f"Kwd {origin.name} {record.original if record.kind == 'value' else record.keyword}"
+            cards += write_card(named[key], record.text, record.comment, tail)
+            place = Placement(fate="prefixed", extension="PRIMARY", keyword=named[key])
+        elif key in moved:
+            place = moved[key]
+        elif record.kind == "value" and record.keyword in agreed:
+            place = Placement(fate="shared", extension="PRIMARY", keyword=record.keyword)
+        elif record.kind == "value":
+            place = Placement(fate="structure")
+        elif record.kind == "hierarch":
+            told = f"{primary.path}: {record.keyword} has no short name under renames in the YAML"
+            findings.append(finding("hierarch-dropped", told, origin=origin.name, keyword="HIERARCH"))
+            place = Placement(fate="dropped")
+        elif not record.text.strip() and not record.keyword:
+            place = Placement(fate="dropped")
+        else:
+            cards += write_commentary(record.keyword, record.text)
+            place = Placement(fate="kept", extension="PRIMARY", keyword=record.keyword)
+        placements += [place] * len(record.images)
+    return cards, tuple(placements), findings
+
+
+def _mended(primary: Primary, records: Sequence[Record]) -> list[Finding]:
+    return [
+        finding(
+            "card-mended",
+            f"{primary.path}, HDU 0, card {r.index + 1}: {r.fault}: {r.images[0].rstrip()!a}",
+            origin=primary.origin.name,
+            keyword=r.original,
+        )
+        for r in records
+        if r.fault
+    ]

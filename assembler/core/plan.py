@@ -1,0 +1,473 @@
+"""The plan: everything that will be in an L0, without its pixels; one object for dry run, writing and verifying."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+from assembler.core.cards import keyword_of, printable_text, text_of, value_of, write_card, write_commentary
+from assembler.core.exposure import Exposure, Hdu, SubFits, file_findings, missing_findings
+from assembler.core.extensions import Placement, Selected, empty_header, extension_header, select_extensions
+from assembler.core.findings import Finding, finding
+from assembler.core.instants import DAY, SECOND, format_iso, round_to
+from assembler.core.instrument import Instrument, Origin
+from assembler.core.merge import Merged, Primary, merge_primaries
+from assembler.core.snapshots import Answers, snapshot_cards, telemetry_table
+from assembler.core.tables import Column, Table
+from assembler.core.times import Times, service_cards, time_cards
+from assembler.errors import InputError
+
+FATES = ("kept", "prefixed", "amplifier", "shared", "structure", "dropped")
+OWN_TABLES = ("TELEMETRY", "CARDS", "FINDINGS")
+_OWN_KEYWORDS = (
+    "SIMPLE BITPIX NAXIS EXTEND FAVER DATE TIMESYS L0VER CAMERAS DATE-BEG DATE-MID DATE-AVG DATE-END MJD-BEG MJD-AVG MJD-END "
+    "OUTDIR OFNAME FRAMENO CHECKSUM DATASUM EXTNAME EXTVER EXTLEVEL INHERIT COMMENT HISTORY CONTINUE HIERARCH END XTENSION "
+    "BSCALE BZERO BLANK PCOUNT GCOUNT GROUPS TFIELDS LONGSTRN"
+).split()
+_RULE = "-" * 72
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where the bytes of a data unit come from: a sub-FITS, and offset and length [bytes] in its FITS content.
+
+    ``signature`` is that of `SubFits`: a file that has another one by now is another file.
+    """
+
+    origin: str
+    path: str
+    hdu: int
+    compressed: bool
+    offset: int
+    length: int
+    signature: tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedHdu:
+    """An HDU of the L0: its cards without CHECKSUM, DATASUM and END, and its data, if it has any."""
+
+    name: str
+    cards: tuple[str, ...]
+    data: Source | Table | None = None
+
+
+class LedgerRow(NamedTuple):
+    """Where one input card went; ``index`` counts the cards of a header from 1."""
+
+    origin: str
+    file: str
+    hdu: int
+    index: int
+    card: str
+    fate: str
+    extension: str
+    keyword: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """What a sub-FITS says of one of its HDUs: the DATASUM, and whether a CHECKSUM stands in its header."""
+
+    origin: str
+    path: str
+    hdu: int
+    header_sum: int
+    datasum: int | None
+    has_checksum: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Everything that will be in the L0.
+
+    Attributes
+    ----------
+    filename : str
+        The L0's name.
+    hdus : tuple of PlannedHdu
+        In order; the last three are TELEMETRY, CARDS and FINDINGS.
+    ledger : tuple of LedgerRow
+    findings : tuple of Finding
+    expected : mapping of str to Expected
+        By extension, what its sub-FITS says of the checksums.
+    """
+
+    filename: str
+    hdus: tuple[PlannedHdu, ...]
+    ledger: tuple[LedgerRow, ...]
+    findings: tuple[Finding, ...]
+    expected: Mapping[str, Expected]
+
+
+def plan_l0(
+    instrument: Instrument,
+    exposure: Exposure,
+    times: Times,
+    answers: Answers,
+    *,
+    told: Sequence[Finding] = (),
+    directory: str,
+    version: str,
+    written: int,
+) -> Plan:
+    """Decide everything that will be in an L0.
+
+    Parameters
+    ----------
+    instrument : Instrument
+    exposure : Exposure
+    times : Times
+        As reconciled.
+    answers : Answers
+        What the keyword history told.
+    told : sequence of Finding
+        Findings from before: how files were read, how times were reconciled.
+    directory : str
+        The output directory, as the card OUTDIR is to name it.
+    version : str
+        Version of the assembler.
+    written : int
+        The instant [ns] that is DATE.
+
+    Raises
+    ------
+    InputError
+        When the exposure has no sub-FITS, or nothing that the L0's name needs.
+    """
+    if not exposure.attached:
+        raise InputError(f"no sub-FITS to assemble: {'; '.join(m.message for m in exposure.missing)}")
+    filename = l0_name(instrument.filename, times.begin, exposure)
+    selected, selection = _select(exposure)
+    merged = merge_primaries(_primaries(exposure, selected), instrument.shared, reserved_names(instrument))
+    snapshots, missed = snapshot_cards(instrument, answers)
+    extensions, placed, mended = _extensions(instrument, exposure, selected, merged)
+    primary = (
+        *_structure(),
+        *_assembly(instrument, exposure, times, version, written),
+        *time_cards(times),
+        *snapshots,
+        *_identity(instrument, exposure, directory, filename),
+        *merged.shared,
+        *merged.sections,
+        *_legend(exposure),
+    )
+    triggered = answers.value("middle", instrument.exposure.triggered) if instrument.exposure.triggered else None
+    findings = (
+        *missing_findings(exposure, instrument, triggered.value if triggered else None),
+        *file_findings(exposure),
+        *told,
+        *selection,
+        *merged.findings,
+        *mended,
+        *missed,
+    )
+    ledger = _ledger(exposure, selected, merged, placed)
+    tables = (telemetry_table(instrument, answers), ledger_table(ledger), findings_table(findings))
+    return Plan(
+        filename=filename,
+        hdus=(PlannedHdu(name="PRIMARY", cards=primary), *extensions, *map(planned_table, tables)),
+        ledger=ledger,
+        findings=findings,
+        expected={s.name: _expected(o, sub, s.hdu) for o, sub in exposure.attached for s in selected[o.name]},
+    )
+
+
+def conclude(plan: Plan, sums: Mapping[str, int]) -> Plan:
+    """Return the plan with what only reading the data could tell: checksums that do not fit.
+
+    Parameters
+    ----------
+    sums : mapping of str to int
+        By extension, the sum of the data unit that was read.
+    """
+    findings = []
+    for name, expected in plan.expected.items():
+        data_sum = sums[name]
+        where = f"{expected.path}, HDU {expected.hdu}"
+        if expected.datasum is not None and expected.datasum != data_sum:
+            told = f"{where}: DATASUM is {expected.datasum}, that of the data is {data_sum}"
+            findings.append(finding("datasum-wrong", told, origin=expected.origin, keyword="DATASUM"))
+        if expected.has_checksum and (expected.header_sum + data_sum) % 0xFFFFFFFF:
+            findings.append(finding("checksum-wrong", f"{where}: CHECKSUM does not fit the HDU", origin=expected.origin, keyword="CHECKSUM"))
+    if not findings:
+        return plan
+    everything = (*plan.findings, *findings)
+    return Plan(
+        filename=plan.filename,
+        hdus=(*plan.hdus[:-1], planned_table(findings_table(everything))),
+        ledger=plan.ledger,
+        findings=everything,
+        expected=plan.expected,
+    )
+
+
+def reserved_names(instrument: Instrument, *, telemetry: bool = True) -> frozenset[str]:
+    """Return the keywords of the primary that belong to the L0 itself and, unless told otherwise, to its telemetry."""
+    own = {*_OWN_KEYWORDS, *(k for o in instrument.origins for k in (o.flag, o.file_card))}
+    service = {s.card for s in (instrument.exposure.begin, instrument.exposure.end) if s}
+    cards = {k.card for s in instrument.snapshots for k in s.keywords} if telemetry else set()
+    return frozenset(own | service | cards)
+
+
+def l0_name(template: str, begin: int | None, exposure: Exposure) -> str:
+    """Return the file name that a template of the YAML gives.
+
+    ``{date}`` and ``{seconds}`` are those of the begin rounded to 0.01 s, ``{frame}`` is the frame number,
+    ``{stem}`` the name of the first sub-FITS up to its first dot.
+
+    >>> l0_name("KP.{date}.{seconds}.fits", 86_400 * SECOND - 3_000_000, Exposure(frame=1, attached=(), missing=()))
+    'KP.19700102.00000.00.fits'
+    """
+    fields: dict[str, str] = {}
+    if begin is not None:
+        rounded = round_to(begin, SECOND // 100)
+        centiseconds = rounded % DAY // (SECOND // 100)
+        fields["date"] = format_iso(rounded)[:10].replace("-", "")
+        fields["seconds"] = f"{centiseconds // 100:05d}.{centiseconds % 100:02d}"
+    if exposure.frame is not None:
+        fields["frame"] = str(exposure.frame)
+    if exposure.attached:
+        fields["stem"] = re.sub(r"[^A-Za-z0-9_-]", "_", exposure.attached[0][1].name.split(".")[0]) or "unnamed"
+    for wanted in re.findall(r"\{(\w+)\}", template):
+        if wanted not in fields:
+            why = {"date": "nobody tells when the exposure was", "seconds": "nobody tells when the exposure was"}
+            raise InputError(f"the L0 cannot be named {template}: {why.get(wanted, f'it has no {wanted}')}")
+    return re.sub(r"\{(\w+)\}", lambda found: fields[found.group(1)], template)
+
+
+def planned_table(table: Table) -> PlannedHdu:
+    """Return a table as an HDU of the plan."""
+    return PlannedHdu(name=table.name, cards=table.cards(), data=table)
+
+
+def ledger_table(ledger: Sequence[LedgerRow]) -> Table:
+    """Make the CARDS table. A card with bytes that are not printable ASCII is percent-encoded, and flagged."""
+    columns = (
+        Column(name="origin", form="A", meaning="who delivered the card"),
+        Column(name="file", form="A", meaning="its sub-FITS"),
+        Column(name="hdu", form="J", meaning="its HDU there, from 0"),
+        Column(name="index", form="J", meaning="its place in the header, from 1"),
+        Column(name="card", form="A", meaning="its 80 characters"),
+        Column(name="encoded", form="L", meaning="true where they are percent-encoded"),
+        Column(name="fate", form="A", meaning="what became of it"),
+        Column(name="extension", form="A", meaning="HDU of this file where it is now"),
+        Column(name="keyword", form="A", meaning="keyword that it has there"),
+    )
+    rows = []
+    for row in ledger:
+        plain = row.card.isascii() and row.card.isprintable()
+        text = row.card if plain else "".join(c if " " <= c <= "~" and c != "%" else f"%{ord(c):02X}" for c in row.card)
+        rows.append((row.origin, row.file, row.hdu, row.index, text, not plain, row.fate, row.extension, row.keyword))
+    return Table(name="CARDS", columns=columns, rows=tuple(rows))
+
+
+def read_ledger(table: Table) -> tuple[LedgerRow, ...]:
+    """Read the ledger back from the CARDS table."""
+    rows = []
+    for origin, file, hdu, index, card, encoded, fate, extension, keyword in table.rows:
+        text = str(card)
+        if encoded:
+            text = re.sub("%([0-9A-F]{2})", lambda found: chr(int(found.group(1), 16)), text)
+        words = (str(origin), str(file), int(hdu or 0), int(index or 0), text.ljust(80), str(fate), str(extension), str(keyword))
+        rows.append(LedgerRow(*words))
+    return tuple(rows)
+
+
+def findings_table(findings: Sequence[Finding]) -> Table:
+    """Make the FINDINGS table."""
+    columns = tuple(Column(name=name, form="A") for name in ("code", "severity", "origin", "keyword", "message"))
+    rows = tuple((f.code, f.severity, f.origin, f.keyword, f.message[:1000]) for f in findings)
+    return Table(name="FINDINGS", columns=columns, rows=rows)
+
+
+def to_json(plan: Plan) -> str:
+    """Write a plan as JSON."""
+
+    def data(hdu: PlannedHdu) -> Any:
+        if isinstance(hdu.data, Source):
+            return {"source": asdict(hdu.data)}
+        return {"table": hdu.name} if hdu.data else None
+
+    telemetry = next(h.data for h in plan.hdus if h.name == "TELEMETRY")
+    document = {
+        "filename": plan.filename,
+        "hdus": [{"name": h.name, "cards": h.cards, "data": data(h)} for h in plan.hdus],
+        "telemetry": asdict(telemetry),  # type: ignore[arg-type]
+        "ledger": plan.ledger,
+        "findings": [asdict(f) for f in plan.findings],
+        "expected": {name: asdict(e) for name, e in plan.expected.items()},
+    }
+    return json.dumps(document, indent=1)
+
+
+def from_json(text: str) -> Plan:
+    """Read a plan that `to_json` wrote."""
+    document = json.loads(text)
+    ledger = tuple(LedgerRow(*row) for row in document["ledger"])
+    findings = tuple(Finding(**f) for f in document["findings"])
+    given = document["telemetry"]
+    columns = tuple(Column(**c) for c in given["columns"])
+    tables = {
+        "TELEMETRY": Table(name=given["name"], columns=columns, rows=tuple(tuple(row) for row in given["rows"])),
+        "CARDS": ledger_table(ledger),
+        "FINDINGS": findings_table(findings),
+    }
+
+    def data(given: dict[str, Any] | None) -> Source | Table | None:
+        if given is None:
+            return None
+        return Source(**{**given["source"], "signature": tuple(given["source"]["signature"])}) if "source" in given else tables[given["table"]]
+
+    return Plan(
+        filename=document["filename"],
+        hdus=tuple(PlannedHdu(name=h["name"], cards=tuple(h["cards"]), data=data(h["data"])) for h in document["hdus"]),
+        ledger=ledger,
+        findings=findings,
+        expected={name: Expected(**e) for name, e in document["expected"].items()},
+    )
+
+
+def _select(exposure: Exposure) -> tuple[dict[str, tuple[Selected, ...]], list[Finding]]:
+    """Choose the extensions of every origin."""
+    taken = {"PRIMARY", *OWN_TABLES}
+    taken |= {e.name.upper() for origin, _ in exposure.attached for e in origin.extensions}
+    selected, findings = {}, []
+    for origin, sub in exposure.attached:
+        selected[origin.name], told = select_extensions(origin, sub, taken)
+        findings += told
+    return selected, findings
+
+
+def _primaries(exposure: Exposure, selected: Mapping[str, Sequence[Selected]]) -> list[Primary]:
+    """Return the primaries whose cards go to the L0's primary: those that are no extension themselves."""
+    return [
+        Primary(origin=origin, path=sub.path, hdu=sub.hdus[0], extensions={s.name: s.hdu for s in selected[origin.name]})
+        for origin, sub in exposure.attached
+        if all(s.hdu.index for s in selected[origin.name])
+    ]
+
+
+def _extensions(
+    instrument: Instrument, exposure: Exposure, selected: Mapping[str, Sequence[Selected]], merged: Merged
+) -> tuple[list[PlannedHdu], dict[tuple[str, int], tuple[Placement, ...]], list[Finding]]:
+    """Plan the science extensions, and say where the cards of each of their HDUs went."""
+    attached = {origin.name: sub for origin, sub in exposure.attached}
+    hdus: list[PlannedHdu] = []
+    placed: dict[tuple[str, int], tuple[Placement, ...]] = {}
+    findings: list[Finding] = []
+    for origin in instrument.origins:
+        if origin.name not in attached:
+            hdus += _stand_ins(instrument, origin)
+            continue
+        sub = attached[origin.name]
+        for chosen in selected[origin.name]:
+            header, told = extension_header(chosen, merged.additions.get(chosen.name, ()), origin.name, sub.path)
+            hdu = chosen.hdu
+            source = Source(
+                origin=origin.name,
+                path=sub.path,
+                hdu=hdu.index,
+                compressed=sub.compressed,
+                offset=hdu.offset,
+                length=hdu.length,
+                signature=sub.signature,
+            )
+            hdus.append(PlannedHdu(name=chosen.name, cards=header.cards, data=source if hdu.length else None))
+            placed[origin.name, hdu.index] = header.placements
+            findings += told
+    return hdus, placed, findings
+
+
+def _stand_ins(instrument: Instrument, origin: Origin) -> list[PlannedHdu]:
+    if instrument.missing == "omit":
+        return []
+    modes = [mode for card in origin.amplifier_cards for mode in card.modes]
+    skipped = origin.amplifiers[min(modes) :] if modes else ()
+    names = [e.name for e in origin.extensions if e.name not in skipped]
+    return [PlannedHdu(name=name, cards=empty_header(name, origin.name)) for name in names]
+
+
+def _structure() -> tuple[str, ...]:
+    return (
+        *write_card("SIMPLE", text_of(True), "conforms to FITS standard"),
+        *write_card("BITPIX", text_of(8), "array data type"),
+        *write_card("NAXIS", text_of(0), "number of array dimensions"),
+        *write_card("EXTEND", text_of(True), "there are extensions"),
+    )
+
+
+def _assembly(instrument: Instrument, exposure: Exposure, times: Times, version: str, written: int) -> list[str]:
+    """Write who assembled what, and which origins are attached."""
+    attached = {origin.name for origin, _ in exposure.attached}
+    cards = [
+        *write_card("FAVER", text_of(version), "version of the L0 assembler"),
+        *write_card("DATE", text_of(format_iso(written, digits=3)), "when this file was written (UTC)"),
+        *write_card("TIMESYS", text_of("UTC"), "time scale of the times in this header"),
+        *write_card("L0VER", text_of(1), "version of this L0"),
+        *write_card("CAMERAS", text_of(len(instrument.origins)), "origins that were asked for"),
+    ]
+    for origin in instrument.origins:
+        there = "YES" if origin.name in attached else "NO"
+        cards += write_card(origin.flag, text_of(there), f"are the HDUs of {origin.name} in this file?")
+    return [*cards, *service_cards(instrument.exposure, times)]
+
+
+def _identity(instrument: Instrument, exposure: Exposure, directory: str, filename: str) -> list[str]:
+    """Write what this file is called, and which files it was made of."""
+    paths = {origin.name: sub.path for origin, sub in exposure.attached}
+    cards = [
+        *write_commentary("COMMENT", _RULE),
+        *write_card("OUTDIR", text_of(directory), "directory that this file was written to"),
+        *write_card("OFNAME", text_of(filename), "name of this file"),
+    ]
+    for origin in instrument.origins:
+        told = text_of(paths[origin.name]) if origin.name in paths else ""
+        cards += write_card(origin.file_card, told, f"sub-FITS of {origin.name}" if told else f"no sub-FITS of {origin.name}")
+    if exposure.frame is not None:
+        cards += write_card("FRAMENO", text_of(exposure.frame), "frame number")
+    return cards
+
+
+def _legend(exposure: Exposure) -> list[str]:
+    """Write what the prefixes mean."""
+    cards = [*write_commentary("COMMENT", _RULE)]
+    cards += write_commentary("COMMENT", "Prefixes of the keywords above, and where their cards were:")
+    for origin, _ in exposure.attached:
+        cards += write_commentary("COMMENT", f"{origin.prefix}  primary header of the sub-FITS of {origin.name}")
+    cards += write_commentary("COMMENT", "The original keyword is the last word of the comment, after Kwd and the origin.")
+    cards += write_commentary("COMMENT", "The table CARDS tells of every input card where it is; FINDINGS what did not fit.")
+    return cards
+
+
+def _ledger(
+    exposure: Exposure,
+    selected: Mapping[str, Sequence[Selected]],
+    merged: Merged,
+    placed: Mapping[tuple[str, int], Sequence[Placement]],
+) -> tuple[LedgerRow, ...]:
+    """Return one row for each input card."""
+    rows = []
+    for origin, sub in exposure.attached:
+        file = printable_text(sub.name)
+        for hdu in sub.hdus:
+            placements = placed.get((origin.name, hdu.index)) or merged.placements[origin.name]
+            for index, (image, place) in enumerate(zip(hdu.images, placements, strict=True), 1):
+                rows.append(LedgerRow(origin.name, file, hdu.index, index, image, place.fate, place.extension, place.keyword))
+    return tuple(rows)
+
+
+def _expected(origin: Origin, sub: SubFits, hdu: Hdu) -> Expected:
+    datasum = None
+    has_checksum = False
+    for image in hdu.images:
+        keyword = keyword_of(image)
+        if keyword == "DATASUM":
+            told = str(hdu.value("DATASUM")).strip()
+            datasum = int(told) if told.isdecimal() and len(told) <= 10 else None
+        elif keyword == "CHECKSUM":
+            has_checksum = bool(str(value_of(image[10:30]) if image[10:11] == "'" else "").strip())
+    return Expected(
+        origin=origin.name, path=sub.path, hdu=hdu.index, header_sum=hdu.header_sum, datasum=datasum, has_checksum=has_checksum
+    )

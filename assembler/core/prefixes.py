@@ -1,0 +1,92 @@
+"""Names for the primary: the prefix of an origin, then as much of the keyword as eight characters hold.
+
+Precedence, from the strongest: names that the L0 itself or its telemetry has, renames of the YAML, keywords that
+are kept whole, keywords that lose their last two characters, free names.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from assembler.core.findings import Finding, finding
+
+LENGTH = 8
+KEPT = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A card of an origin's primary that wants a name in the L0's primary."""
+
+    origin: str
+    prefix: str
+    keyword: str
+    renamed: str = ""
+
+
+def rule_name(prefix: str, keyword: str) -> str:
+    """Return the name that the rule makes: a keyword of 7 or 8 characters loses its last two.
+
+    >>> rule_name("RD", "TM_ZONE"), rule_name("GR", "DATE-BEG"), rule_name("EM", "SEQBEG")
+    ('RDTM_ZO', 'GRDATE-B', 'EMSEQBEG')
+    """
+    return prefix + (keyword if len(keyword) <= KEPT else keyword[:-2])
+
+
+def free_keyword(keyword: str, taken: Collection[str]) -> str:
+    """Return a keyword that is not taken: the keyword itself, or its start with a number.
+
+    >>> free_keyword("DATASEC", {"DATASEC", "DATASEC2"})
+    'DATASEC3'
+    """
+    free, number = keyword, 2
+    while free in taken:
+        free = f"{keyword[: 8 - len(str(number))]}{number}"
+        number += 1
+    return free
+
+
+def assign_names(claims: Sequence[Claim], reserved: Collection[str]) -> tuple[tuple[str, ...], tuple[Finding, ...]]:
+    """Give every claim a name of its own.
+
+    Parameters
+    ----------
+    claims : sequence of Claim
+        In the order of the YAML's origins, and of each origin's cards.
+    reserved : collection of str
+        Names that are taken.
+
+    Returns
+    -------
+    names : tuple of str
+        One for each claim, all different, none of them reserved.
+    findings : tuple of Finding
+        One for each claim that got another name than rule or rename would give.
+
+    >>> claims = [Claim(origin="guide", prefix="GC", keyword=k) for k in ("TTCTRLY", "TTCTRLX")]
+    >>> assign_names(claims, ())[0]
+    ('GCTTCTR', 'GCTTCTR2')
+    """
+    wanted = [c.renamed or rule_name(c.prefix, c.keyword) for c in claims]
+    strength = [0 if c.renamed else 1 if len(c.keyword) <= KEPT else 2 for c in claims]
+    taken = set(reserved)
+    names: dict[int, str] = {}
+    for index in sorted(range(len(claims)), key=lambda i: (strength[i], i)):
+        if wanted[index] not in taken:
+            names[index] = wanted[index]
+            taken.add(wanted[index])
+    findings = []
+    owners: dict[str, str] = {name: f"{claims[i].keyword} of {claims[i].origin}" for i, name in names.items()}
+    first = {(claims[i].origin, claims[i].keyword) for i in names}
+    for index, claim in enumerate(claims):
+        if index in names:
+            continue
+        free = free_keyword(wanted[index], taken)
+        taken.add(free)
+        names[index] = free
+        repeated = (claim.origin, claim.keyword) in first
+        owner = owners.get(wanted[index], "the L0 itself or its telemetry")
+        told = f"{claim.keyword} of {claim.origin} is {free}, because {wanted[index]} is {owner}; settle it under renames in the YAML"
+        if repeated:
+            told = f"{claim.keyword} is in the primary header of {claim.origin} more than once; the later one is {free}"
+        findings.append(finding("duplicate-keyword" if repeated else "name-collision", told, origin=claim.origin, keyword=free))
+    return tuple(names[i] for i in range(len(claims))), tuple(findings)

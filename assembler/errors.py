@@ -1,0 +1,70 @@
+"""Every way in which the assembler cannot finish, as one tree.
+
+::
+
+    AssemblerError            exit   whose fault it is                           a retry helps
+    ├── ConfigurationError    2      the YAML, a setting or the command line     no
+    ├── InputError            3      a sub-FITS, or that there is none           when it was still growing
+    ├── OutputError           4      the output directory or its disk            when there is room again
+    ├── TelemetryError        5      the keyword history                         when the server is back
+    └── VerificationError     1      an L0 that is not what was planned          no
+
+What an observer should merely know is a finding (`assembler.core.findings`), not an exception.
+"""
+
+
+class AssemblerError(Exception):
+    """Something that keeps an L0 from being made; its text is one line that says what, where and what to do."""
+
+    exit_code = 1
+    retry = False
+
+
+class ConfigurationError(AssemblerError):
+    """The instrument's YAML, a setting or the command line is wrong."""
+
+    exit_code = 2
+
+
+class InputError(AssemblerError):
+    """A sub-FITS cannot be used.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong, with the file and the HDU.
+    path : str
+        The sub-FITS, or the empty string when it is about none in particular.
+    reason : str
+        Why its origin has to be left out, one of `assembler.core.exposure.REASONS`.
+    retry : bool
+        True when the same call may succeed later.
+    """
+
+    exit_code = 3
+
+    def __init__(self, message: str, *, path: str = "", reason: str = "unreadable", retry: bool = False) -> None:
+        super().__init__(message)
+        self.path = path
+        self.reason = reason
+        self.retry = retry
+
+
+class OutputError(AssemblerError):
+    """The L0 cannot be written, or its name is taken."""
+
+    exit_code = 4
+    retry = True
+
+
+class TelemetryError(AssemblerError):
+    """The keyword history cannot be opened, read or written."""
+
+    exit_code = 5
+    retry = True
+
+
+class VerificationError(AssemblerError):
+    """A file is not what it should be; nothing is published."""
+
+    exit_code = 1

@@ -1,0 +1,212 @@
+"""Headers and data units of a FITS file, found without decoding either.
+
+A file is told by its bytes, not by its name: what begins as gzip is read through gzip. Nothing in a header is
+believed before it was compared with what is really there: no size is allocated, no loop is run on its word alone.
+"""
+
+import gzip
+import os
+import stat
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, cast
+
+from assembler.core.cards import CARD_LENGTH, Value, keyword_of, read_record
+from assembler.core.exposure import Hdu, SubFits
+from assembler.errors import InputError
+from assembler.fits.sums import word_sum
+
+BLOCK = 2880
+LONGEST_HEADER = 64 << 20
+_CHUNK = 1 << 20
+_END = "END".ljust(CARD_LENGTH)
+_GZIP = b"\x1f\x8b"
+_BITPIX = (8, 16, 32, 64, -32, -64)
+_MOST_AXES = 999
+
+
+def scan(path: str) -> SubFits:
+    """Find the HDUs of a FITS file.
+
+    Raises
+    ------
+    InputError
+        When it cannot be opened, is no FITS file, or ends before its last HDU does.
+    """
+    with open_fits(path) as (stream, compressed):
+        signature = signature_of(stream)
+        try:
+            hdus, trailing = _scan(stream, path, None if compressed else signature[0])
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise InputError(f"{path}: the gzip stream is broken: {error}", path=path, reason="truncated") from error
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read: {error.strerror}", path=path) from error
+    return SubFits(path=path, compressed=compressed, hdus=hdus, trailing=trailing, signature=signature)
+
+
+def scan_primary(path: str) -> SubFits:
+    """Find the first HDU of a FITS file only; the rest of the file is not looked at."""
+    with open_fits(path) as (stream, compressed):
+        signature = signature_of(stream)
+        try:
+            hdu = _read_header(stream, path, 0, 0, _first_block(stream, path))
+        except (EOFError, zlib.error, OSError) as error:
+            raise InputError(f"{path}: cannot be read: {error}", path=path) from error
+    return SubFits(path=path, compressed=compressed, hdus=(hdu,), signature=signature)
+
+
+@contextmanager
+def open_fits(path: str) -> Iterator[tuple[IO[bytes], bool]]:
+    """Open a regular file for reading; yield its FITS content, and whether it is compressed.
+
+    Raises
+    ------
+    InputError
+        When it cannot be opened or is no regular file.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise InputError(f"{path}: there is no such file", path=path, reason="absent") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path!a}: cannot be opened: {error}", path=path) from error
+    with open(descriptor, "rb", buffering=0) as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise InputError(f"{path}: is no regular file", path=path)
+        compressed = os.pread(descriptor, 2, 0) == _GZIP
+        if not compressed:
+            yield file, False
+            return
+        with gzip.GzipFile(fileobj=file) as unpacked:
+            yield cast(IO[bytes], unpacked), True
+
+
+def signature_of(stream: IO[bytes]) -> tuple[int, int, int]:
+    """Return size [bytes], modification time [ns] and inode of an open file."""
+    status = os.fstat(stream.fileno())
+    return status.st_size, status.st_mtime_ns, status.st_ino
+
+
+def padded(length: int) -> int:
+    """Return a length [bytes] rounded up to whole blocks.
+
+    >>> padded(1), padded(2880)
+    (2880, 2880)
+    """
+    return -(-length // BLOCK) * BLOCK
+
+
+def _scan(stream: IO[bytes], path: str, size: int | None) -> tuple[tuple[Hdu, ...], int]:
+    """Return the HDUs and the number of bytes after them; size is that of a file that is not compressed."""
+    hdus: list[Hdu] = []
+    position = 0
+    block = _first_block(stream, path)
+    while True:
+        hdu = _read_header(stream, path, len(hdus), position, block)
+        position = hdu.offset + hdu.length
+        if size is not None:
+            if position > size:
+                told = f"{path}, HDU {hdu.index}: the header asks for {hdu.length} bytes of data, the file has {size - hdu.offset}"
+                raise InputError(told, path=path, reason="truncated")
+            stream.seek(position)
+        elif hdu.length and (read := _skip(stream, hdu.length)) < hdu.length:
+            told = f"{path}, HDU {hdu.index}: the header asks for {hdu.length} bytes of data, the file has {read}"
+            raise InputError(told, path=path, reason="truncated")
+        hdus.append(hdu)
+        block = _read(stream, BLOCK)
+        if not block:
+            return tuple(hdus), 0
+        if not b"XTENSION".startswith(block[:8]) and not block.startswith(b"XTENSION"):
+            return tuple(hdus), len(block) + (size - position - len(block) if size is not None else _skip(stream, None))
+        if len(block) < BLOCK:
+            raise InputError(f"{path}, HDU {len(hdus)}: the file ends in its header", path=path, reason="truncated")
+
+
+def _first_block(stream: IO[bytes], path: str) -> bytes:
+    block = _read(stream, BLOCK)
+    if not block:
+        raise InputError(f"{path}: the file is empty", path=path, reason="truncated")
+    if not block.startswith(b"SIMPLE  ="):
+        raise InputError(f"{path}: does not begin with SIMPLE, so it is no FITS file", path=path)
+    if len(block) < BLOCK:
+        raise InputError(f"{path}, HDU 0: the file ends in its header", path=path, reason="truncated")
+    return block
+
+
+def _read_header(stream: IO[bytes], path: str, index: int, position: int, block: bytes) -> Hdu:
+    """Read blocks up to END."""
+    images: list[str] = []
+    total = length = 0
+    while True:
+        length += BLOCK
+        total += word_sum(block)
+        text = block.decode("latin-1")
+        cards = [text[i : i + CARD_LENGTH] for i in range(0, BLOCK, CARD_LENGTH)]
+        if _END in cards:
+            end = cards.index(_END)
+            images += cards[:end]
+            break
+        if not (text.isascii() and text.isprintable()) and any(not (c[:8].isascii() and c[:8].isprintable()) for c in cards):
+            raise InputError(f"{path}, HDU {index}: no END before byte {position + length}", path=path)
+        images += cards
+        if length > LONGEST_HEADER:
+            raise InputError(f"{path}, HDU {index}: no END in {LONGEST_HEADER >> 20} MiB", path=path)
+        block = _read(stream, BLOCK)
+        if len(block) < BLOCK:
+            raise InputError(f"{path}, HDU {index}: the file ends in its header", path=path, reason="truncated")
+    return Hdu(
+        index=index,
+        images=tuple(images),
+        offset=position + length,
+        length=padded(_data_length(images, path, index)),
+        header_sum=total % 0xFFFFFFFF,
+        blank_padding=not text[(end + 1) * CARD_LENGTH :].strip(" "),
+    )
+
+
+def _data_length(images: list[str], path: str, index: int) -> int:
+    """Return the length of a data unit without fill [bytes] (FITS Standard 4.4.1)."""
+    values: dict[str, Value] = {}
+    for place, image in enumerate(images):
+        keyword = keyword_of(image)
+        if (keyword in ("BITPIX", "PCOUNT", "GCOUNT", "GROUPS") or keyword.startswith("NAXIS")) and keyword not in values:
+            values[keyword] = read_record(place, image).value
+
+    def whole(keyword: str, default: int | None = None) -> int:
+        value = values.get(keyword, default)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0 and keyword != "BITPIX":
+            raise InputError(f"{path}, HDU {index}: {keyword} is {value!r}, not a count", path=path)
+        return value
+
+    bitpix, axes = whole("BITPIX"), whole("NAXIS")
+    if bitpix not in _BITPIX:
+        raise InputError(f"{path}, HDU {index}: BITPIX is {bitpix}", path=path)
+    if axes > _MOST_AXES:
+        raise InputError(f"{path}, HDU {index}: NAXIS is {axes}; FITS has at most {_MOST_AXES} axes", path=path)
+    if not axes:
+        return 0
+    lengths = [whole(f"NAXIS{axis}") for axis in range(1, axes + 1)]
+    if index == 0 and lengths[0] == 0 and values.get("GROUPS") is True:
+        raise InputError(f"{path}, HDU 0: random groups are not supported", path=path)
+    elements = 1
+    for length in lengths:
+        elements *= length
+    return abs(bitpix) // 8 * whole("GCOUNT", 1) * (whole("PCOUNT", 0) + elements)
+
+
+def _read(stream: IO[bytes], length: int) -> bytes:
+    """Read as many bytes as there are, up to a length."""
+    parts = []
+    while length and (part := stream.read(length)):
+        parts.append(part)
+        length -= len(part)
+    return b"".join(parts)
+
+
+def _skip(stream: IO[bytes], length: int | None) -> int:
+    """Read past a number of bytes, or to the end; return how many there were."""
+    read = 0
+    while (length is None or read < length) and (part := stream.read(_CHUNK if length is None else min(_CHUNK, length - read))):
+        read += len(part)
+    return read

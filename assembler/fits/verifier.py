@@ -1,0 +1,160 @@
+"""Read an L0 again, as a stranger: every byte summed, every card compared, every HDU opened by cfitsio."""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from assembler.core.cards import keyword_of
+from assembler.core.exposure import Hdu, SubFits
+from assembler.core.extensions import SUMS
+from assembler.core.plan import OWN_TABLES, Plan
+from assembler.errors import InputError, VerificationError
+from assembler.fits.blocks import open_fits, scan
+from assembler.fits.sums import fold, word_sum
+
+WORKERS = 2
+_BUFFER = 1 << 20
+_SEGMENT = 16 << 20
+_MOST = 20
+
+
+def verify_plan(path: Path, plan: Plan, sums: Mapping[str, int], *, ignore_date: bool = False) -> None:
+    """Verify that a file is what was planned, and that its data are those of the sub-FITS.
+
+    Parameters
+    ----------
+    path : Path
+    plan : Plan
+        As concluded.
+    sums : mapping of str to int
+        By extension, the sum of the sub-FITS's data unit.
+    ignore_date : bool
+        Compare an L0 that was written at another time: DATE may differ.
+
+    Raises
+    ------
+    VerificationError
+        That names what differs.
+    """
+    found, problems = _check_file(path)
+    if found is None:
+        raise VerificationError(f"{path}: {problems[0]}")
+    names = ["PRIMARY", *(h.extname for h in found.hdus[1:])]
+    if names != [h.name for h in plan.hdus]:
+        problems.append(f"HDUs are {' '.join(names)}, planned were {' '.join(h.name for h in plan.hdus)}")
+    else:
+        for hdu, planned in zip(found.hdus, plan.hdus, strict=True):
+            there = [i for i in hdu.images if keyword_of(i) not in SUMS]
+            wanted = list(planned.cards)
+            if ignore_date and planned.name == "PRIMARY":
+                there, wanted = ([i for i in images if keyword_of(i) != "DATE"] for images in (there, wanted))
+            if there != wanted:
+                problems.append(f"{planned.name}: {_first_difference(there, wanted)}")
+            told = _datasum(hdu)
+            if planned.name in sums and told != sums[planned.name]:
+                problems.append(f"{planned.name}: DATASUM is {told}, that of the sub-FITS's data is {sums[planned.name]}")
+    _raise(path, problems)
+
+
+def verify_file(path: Path) -> None:
+    """Verify an L0 by itself: its structure, its checksums, its name, and its ledger.
+
+    Raises
+    ------
+    VerificationError
+        That names what is wrong.
+    """
+    found, problems = _check_file(path)
+    if found is None:
+        raise VerificationError(f"{path}: {problems[0]}")
+    names = [h.extname for h in found.hdus]
+    if tuple(names[-len(OWN_TABLES) :]) != OWN_TABLES:
+        problems.append(f"the last HDUs are {' '.join(names[-3:])}, not {' '.join(OWN_TABLES)}: this is no L0")
+    if len({n for n in names[1:]}) != len(names) - 1:
+        problems.append("two HDUs have one name")
+    told = found.hdus[0].value("OFNAME")
+    if told != path.name:
+        problems.append(f"the file is named {path.name}, its OFNAME is {told}")
+    _raise(path, problems)
+
+
+def _check_file(path: Path) -> tuple[SubFits | None, list[str]]:
+    """Scan a file, sum every HDU, and let cfitsio open each."""
+    try:
+        found = scan(str(path))
+    except InputError as error:
+        return None, [str(error)]
+    problems = [f"{found.trailing} bytes after the last HDU"] if found.trailing else []
+    for hdu, data_sum in zip(found.hdus, _sums(found), strict=True):
+        name = hdu.extname or f"HDU {hdu.index}"
+        if _datasum(hdu) != data_sum:
+            problems.append(f"{name}: DATASUM is {_datasum(hdu)}, that of the data is {data_sum}")
+        if (hdu.header_sum + data_sum) % 0xFFFFFFFF or hdu.record("CHECKSUM") is None:
+            problems.append(f"{name}: CHECKSUM does not fit the HDU")
+    problems += _open_with_cfitsio(path, found.hdus)
+    return found, problems
+
+
+def _sums(found: SubFits) -> list[int]:
+    """Return the sum of each data unit, read side by side."""
+    jobs = [
+        (hdu.index, hdu.offset + start, min(_SEGMENT, hdu.length - start)) for hdu in found.hdus for start in range(0, hdu.length, _SEGMENT)
+    ]
+    totals = [0] * len(found.hdus)
+
+    def total(job: tuple[int, int, int]) -> tuple[int, int]:
+        return job[0], _sum_of(found.path, job[1], job[2])
+
+    if found.compressed or sum(job[2] for job in jobs) <= _SEGMENT:
+        results = list(map(total, jobs))
+    else:
+        with ThreadPoolExecutor(WORKERS) as pool:
+            results = list(pool.map(total, jobs))
+    for index, part in results:
+        totals[index] = fold(totals[index] + part)
+    return totals
+
+
+def _sum_of(path: str, offset: int, length: int) -> int:
+    total = 0
+    with open_fits(path) as (stream, _):
+        stream.seek(offset)
+        buffer = memoryview(bytearray(min(_BUFFER, length)))
+        while length and (count := stream.readinto(buffer[: min(len(buffer), length)])):  # type: ignore[attr-defined]
+            while count % 4 and (more := stream.readinto(buffer[count : count + 4 - count % 4])):  # type: ignore[attr-defined]
+                count += more
+            total += word_sum(buffer[:count])
+            length -= count
+    return fold(total)
+
+
+def _open_with_cfitsio(path: Path, hdus: Sequence[Hdu]) -> list[str]:
+    import fitsio  # costs 0.1 s, and only whoever verifies needs it
+
+    try:
+        with fitsio.FITS(str(path)) as opened:
+            names = [hdu.get_extname() for hdu in opened]
+    except (OSError, ValueError, RuntimeError) as error:
+        return [f"cfitsio cannot open it: {' '.join(str(error).split())}"]
+    mine = [hdu.extname for hdu in hdus]
+    return [] if names == mine else [f"cfitsio finds the HDUs {' '.join(names)}"]
+
+
+def _datasum(hdu: Hdu) -> int | None:
+    told = str(hdu.value("DATASUM") or "").strip()
+    return int(told) if told.isdecimal() and len(told) <= 10 else None
+
+
+def _first_difference(there: Sequence[str], wanted: Sequence[str]) -> str:
+    for index, (mine, planned) in enumerate(zip(there, wanted, strict=False)):
+        if mine != planned:
+            return f"card {index + 1} is {mine.rstrip()!a}, planned was {planned.rstrip()!a}"
+    return f"{len(there)} cards, planned were {len(wanted)}"
+
+
+def _raise(path: Path, problems: Sequence[str]) -> None:
+    if problems:
+        more = f" (and {len(problems) - _MOST} more)" if len(problems) > _MOST else ""
+        raise VerificationError(f"{path}: {'; '.join(problems[:_MOST])}{more}")
+
+

@@ -1,0 +1,293 @@
+"""Plan to bytes: one pass over the data, checksums on the fly, and a file that is there whole or not at all.
+
+The file is written under a temporary name in the output directory, synced, and given to whoever verifies it; only
+then does link(2) put it under its final name, which fails where that name is taken.
+"""
+
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from assembler.core.cards import text_of, write_card
+from assembler.core.plan import Plan, PlannedHdu, Source, conclude
+from assembler.core.tables import Table
+from assembler.errors import InputError, OutputError
+from assembler.fits.blocks import open_fits, padded, signature_of
+from assembler.fits.sums import encode, fold, word_sum
+
+SEGMENT = 16 << 20
+BUFFER = 1 << 20
+WORKERS = 2
+_SUFFIX = ".part"
+_ZEROS = "0" * 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """Bytes to copy: from an offset of a source to an offset of the L0; ``hdu`` is the L0's."""
+
+    hdu: int
+    source: Source
+    start: int
+    length: int
+    target: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """An L0 under its temporary name."""
+
+    path: Path
+    descriptor: int
+
+
+@contextmanager
+def draft(directory: Path, filename: str) -> Iterator[Draft]:
+    """Make a file of a unique hidden name beside the target; remove it on the way out, whatever happens.
+
+    Drafts of the same L0 that a killed process left behind are removed too: they are those that nobody locks.
+
+    Raises
+    ------
+    OutputError
+        When the directory cannot be written to.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(directory, filename)
+        path = directory / f".{filename}.{secrets.token_hex(8)}{_SUFFIX}"
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        raise OutputError(f"{directory}: cannot write here: {error.strerror}") from error
+    try:
+        with suppress(OSError):  # some file systems have no locks; then abandoned drafts stay
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield Draft(path=path, descriptor=descriptor)
+    finally:
+        with suppress(OSError):
+            os.close(descriptor)
+        with suppress(OSError):
+            path.unlink()
+
+
+def write_l0(plan: Plan, target: Draft) -> tuple[Plan, dict[str, int]]:
+    """Write a plan into a draft, and sync it.
+
+    Returns
+    -------
+    plan : Plan
+        With what reading the data told.
+    sums : dict of str to int
+        By extension, the sum of the data unit that was read.
+
+    Raises
+    ------
+    InputError
+        When a sub-FITS cannot be read, or is not the one that was planned with any more.
+    OutputError
+        When the disk does not take it.
+    """
+    descriptor = target.descriptor
+    starts = _layout(plan.hdus)
+    pieces = [p for number, hdu in enumerate(plan.hdus) if isinstance(hdu.data, Source) for p in _pieces(number, hdu, starts[number])]
+    try:
+        sums = dict.fromkeys(range(len(plan.hdus)), 0)
+        for number, part in _copy(pieces, descriptor):
+            sums[number] = fold(sums[number] + part)
+        told = {h.name: sums[n] for n, h in enumerate(plan.hdus) if n and not isinstance(h.data, Table)}
+        plan = conclude(plan, told)
+        for number, hdu in enumerate(plan.hdus):
+            if isinstance(hdu.data, Table):
+                data = _filled(hdu.data.data())
+                sums[number] = word_sum(data)
+                _write(descriptor, data, starts[number] + header_length(hdu))
+            _write(descriptor, render_header(hdu.cards, sums[number]), starts[number])
+        os.fsync(descriptor)
+    except OSError as error:
+        raise OutputError(f"{target.path.parent}: the L0 cannot be written: {error.strerror}") from error
+    return plan, told
+
+
+def read_sums(plan: Plan) -> dict[str, int]:
+    """Read the data units of a plan's sub-FITS and return their sums by extension, without writing anything."""
+    pieces = [p for number, hdu in enumerate(plan.hdus) if isinstance(hdu.data, Source) for p in _pieces(number, hdu, 0)]
+    sums = dict.fromkeys(range(len(plan.hdus)), 0)
+    for number, part in _copy(pieces, None):
+        sums[number] = fold(sums[number] + part)
+    return {h.name: sums[n] for n, h in enumerate(plan.hdus) if n and not isinstance(h.data, Table)}
+
+
+def publish(target: Draft, filename: str) -> Path:
+    """Put a draft under its final name, never over a file that has it.
+
+    Raises
+    ------
+    OutputError
+        When the name is taken, or the directory cannot be written to.
+    """
+    final = target.path.parent / filename
+    try:
+        try:
+            os.link(target.path, final)
+        except OSError as error:
+            # Over a network the answer may be lost though the link was made; the number of links tells.
+            if target.path.stat().st_nlink != 2 or not final.exists() or not final.samefile(target.path):
+                if isinstance(error, FileExistsError):
+                    raise OutputError(f"{final} exists, and an L0 is never overwritten") from error
+                raise
+        target.path.unlink()
+        _sync_directory(final.parent)
+    except OSError as error:
+        raise OutputError(f"{final}: cannot be published: {error.strerror}") from error
+    return final
+
+
+def render_header(cards: Sequence[str], datasum: int) -> bytes:
+    """Return a header as it is in the file: cards, checksums, END, fill.
+
+    Parameters
+    ----------
+    cards : sequence of str
+    datasum : int
+        The sum of the data unit.
+    """
+    sums = write_card("DATASUM", text_of(str(datasum)), "data unit checksum")
+    end = "END".ljust(80)
+
+    def block(checksum: str) -> bytes:
+        text = "".join((*cards, *write_card("CHECKSUM", f"'{checksum}'", "HDU checksum"), *sums, end))
+        return text.ljust(padded(len(text))).encode("ascii")
+
+    return block(encode(fold(word_sum(block(_ZEROS)) + datasum)))
+
+
+def header_length(hdu: PlannedHdu) -> int:
+    """Return the length of an HDU's header in the file [bytes]."""
+    return padded(80 * (len(hdu.cards) + 3))
+
+
+def _layout(hdus: Sequence[PlannedHdu]) -> list[int]:
+    """Return where each HDU starts [bytes]; nothing depends on the length of the last one."""
+    starts, position = [], 0
+    for hdu in hdus:
+        starts.append(position)
+        position += header_length(hdu)
+        if isinstance(hdu.data, Source):
+            position += hdu.data.length
+        elif hdu.data:
+            position += padded(sum(hdu.data.widths()) * len(hdu.data.rows))
+    return starts
+
+
+def _pieces(number: int, hdu: PlannedHdu, start: int) -> Iterator[Piece]:
+    """Cut a data unit into pieces that may be copied in any order; one piece where it is compressed."""
+    source = hdu.data
+    assert isinstance(source, Source)
+    target = start + header_length(hdu)
+    step = max(source.length, 1) if source.compressed else SEGMENT
+    for offset in range(0, source.length, step):
+        length = min(step, source.length - offset)
+        yield Piece(hdu=number, source=source, start=source.offset + offset, length=length, target=target + offset)
+
+
+def _copy(pieces: Sequence[Piece], descriptor: int | None) -> Iterator[tuple[int, int]]:
+    """Copy pieces side by side; yield the number of the HDU and the sum of each. Without a descriptor only sum."""
+    jobs: dict[tuple[str, int], list[Piece]] = {}
+    for place, piece in enumerate(pieces):
+        # A compressed file is read once, from its start on; pieces of another one are independent.
+        key = (piece.source.path, -1) if piece.source.compressed else (piece.source.path, place)
+        jobs.setdefault(key, []).append(piece)
+    if sum(p.length for p in pieces) <= SEGMENT:
+        for job in jobs.values():
+            yield from _copy_job(job, descriptor)
+        return
+    pool = ThreadPoolExecutor(WORKERS)
+    try:
+        for result in pool.map(lambda job: _copy_job(job, descriptor), jobs.values()):
+            yield from result
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _copy_job(job: list[Piece], descriptor: int | None) -> list[tuple[int, int]]:
+    """Copy the pieces of one file, in the order that they have there."""
+    source = job[0].source
+    buffer = memoryview(bytearray(min(BUFFER, max(p.length for p in job))))
+    results = []
+    with open_fits(source.path) as (stream, _):
+        _check_unchanged(signature_of(stream), source)
+        for piece in sorted(job, key=lambda p: p.start):
+            total, done = 0, 0
+            try:
+                stream.seek(piece.start)
+                while done < piece.length:
+                    part = _fill(stream, buffer[: min(len(buffer), piece.length - done)])
+                    if not part:
+                        raise InputError(f"{source.path}: became shorter while it was read", path=source.path, reason="still-growing", retry=True)
+                    total += word_sum(part)
+                    if descriptor is not None:
+                        try:
+                            _write(descriptor, part, piece.target + done)
+                        except OSError as error:
+                            raise OutputError(f"the L0 cannot be written: {error.strerror}") from error
+                    done += len(part)
+            except (OSError, EOFError) as error:
+                raise InputError(f"{source.path}: cannot be read: {error}", path=source.path, retry=True) from error
+            results.append((piece.hdu, fold(total)))
+        _check_unchanged(signature_of(stream), source)
+    return results
+
+
+def _check_unchanged(signature: tuple[int, int, int], source: Source) -> None:
+    if signature != source.signature:
+        told = f"{source.path}: changed while it was assembled"
+        raise InputError(told, path=source.path, reason="still-growing", retry=True)
+
+
+def _fill(stream: object, view: memoryview) -> memoryview:
+    """Read into a whole view; less only at the end of the file."""
+    done = 0
+    while done < len(view) and (count := stream.readinto(view[done:])):  # type: ignore[attr-defined]
+        done += count
+    return view[:done]
+
+
+def _write(descriptor: int, data: bytes | memoryview, offset: int) -> None:
+    view = memoryview(data)
+    while view:
+        count = os.pwrite(descriptor, view, offset)
+        view, offset = view[count:], offset + count
+
+
+def _filled(data: bytes) -> bytes:
+    return data.ljust(padded(len(data)), b"\0")
+
+
+def _remove_abandoned(directory: Path, filename: str) -> None:
+    """Remove drafts of an L0 that no living process holds."""
+    start = f".{filename}."
+    with os.scandir(directory) as entries:
+        found = [e.path for e in entries if e.name.startswith(start) and e.name.endswith(_SUFFIX)]
+    for path in found:
+        with suppress(OSError):
+            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.unlink(path)
+            finally:
+                os.close(descriptor)
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+

@@ -1,0 +1,170 @@
+"""Find the sub-FITS of one exposure: in a night's directory, or among paths that were given.
+
+Directories are scanned, never probed for names that might be there: over a network a name that was missed once stays
+missing for half a minute.
+"""
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from assembler.core.exposure import Exposure, Missing, SubFits, collect
+from assembler.core.findings import Finding
+from assembler.core.instrument import Instrument, Origin
+from assembler.core.times import Candidate, by_trust, read_candidate
+from assembler.errors import ConfigurationError, InputError
+from assembler.fits.blocks import scan, scan_primary
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """The sub-FITS of an exposure as they are on disk, and why others are not among them."""
+
+    instrument: Instrument
+    subs: Mapping[str, SubFits]
+    missing: tuple[Missing, ...]
+    frame: int | None
+
+    @property
+    def exposure(self) -> Exposure:
+        """The exposure that they make up."""
+        return collect(self.instrument, self.subs, self.missing, self.frame)
+
+    def without(self, path: str, reason: str, message: str) -> "Found":
+        """Return the same without the sub-FITS of a path."""
+        lost = tuple(Missing(origin=n, reason=reason, message=message) for n, s in self.subs.items() if s.path == path)
+        return Found(
+            instrument=self.instrument,
+            subs={n: s for n, s in self.subs.items() if s.path != path},
+            missing=(*self.missing, *lost),
+            frame=self.frame,
+        )
+
+
+def find_night(instrument: Instrument, night: Path, frame: int) -> Found:
+    """Find the sub-FITS of a frame in a night's directory; origins with a counter of their own are matched by time.
+
+    Raises
+    ------
+    InputError
+        When there is no such directory.
+    """
+    if not night.is_dir():
+        raise InputError(f"{night}: there is no such directory")
+    paths = {}
+    for origin in instrument.origins:
+        if origin.match == "frame":
+            named = [p for p, n in _candidates(origin, night) if n in (frame, None)]
+            if named:
+                paths[origin.name] = named[0]
+    subs, missing = _scan_all(paths)
+    begin_end = _interval(instrument, collect(instrument, subs, missing, frame))
+    for origin in instrument.origins:
+        if origin.match == "time" and begin_end:
+            path = _pick_by_time(origin, [p for p, _ in _candidates(origin, night)], *begin_end)
+            if path:
+                more, lost = _scan_all({origin.name: path})
+                subs |= more
+                missing += lost
+    return Found(instrument=instrument, subs=subs, missing=tuple(missing), frame=frame)
+
+
+def find_given(instrument: Instrument, paths: Sequence[str]) -> Found:
+    """Take sub-FITS as they were given: paths that a pattern of the YAML tells the origin of, or ``origin=PATH``.
+
+    Raises
+    ------
+    ConfigurationError
+        When a path belongs to no origin, or two belong to one.
+    """
+    chosen: dict[str, str] = {}
+    names = {o.name for o in instrument.origins}
+    for given in paths:
+        name, separator, rest = given.partition("=")
+        if separator and name in names:
+            path = os.path.abspath(rest)
+        else:
+            path = os.path.abspath(given)
+            fitting = [o.name for o in instrument.origins if _fits_pattern(o, path)]
+            if len(fitting) != 1:
+                patterns = ", ".join(f"{o.name}: {o.files}" for o in instrument.origins)
+                told = f"fits the patterns of {' and '.join(fitting)}" if fitting else "fits the pattern of no origin"
+                raise ConfigurationError(f"{given}: {told} ({patterns}); say whose it is with ORIGIN=PATH")
+            name = fitting[0]
+        if name in chosen:
+            raise ConfigurationError(f"{given}: {name} has {chosen[name]} already; an exposure has one sub-FITS of each origin")
+        chosen[name] = path
+    subs, missing = _scan_all(chosen)
+    return Found(instrument=instrument, subs=subs, missing=tuple(missing), frame=None)
+
+
+def file_times(exposure: Exposure) -> tuple[tuple[Candidate, ...], tuple[Finding, ...]]:
+    """Return begin and end as each attached sub-FITS tells them."""
+    read = [read_candidate(origin, sub) for origin, sub in exposure.attached]
+    return tuple(c for c, _ in read), tuple(f for _, told in read for f in told)
+
+
+def _scan_all(paths: Mapping[str, str]) -> tuple[dict[str, SubFits], list[Missing]]:
+    subs: dict[str, SubFits] = {}
+    missing = []
+    for name, path in paths.items():
+        try:
+            subs[name] = scan(path)
+        except InputError as error:
+            missing.append(Missing(origin=name, reason=error.reason, message=str(error)))
+    return subs, missing
+
+
+def _candidates(origin: Origin, night: Path) -> list[tuple[str, int | None]]:
+    """Return the files that fit an origin's pattern, each with the frame number in its name."""
+    folder, _, base = origin.files.rpartition("/")
+    directory = night / folder
+    pattern = _regex(base)
+    try:
+        with os.scandir(directory) as entries:
+            fitting = [(e.name, found) for e in entries if (found := pattern.fullmatch(e.name)) and not e.name.startswith(".")]
+    except OSError:
+        return []
+    return sorted(
+        (os.path.abspath(directory / name), int(found.group("frame")) if "frame" in found.groupdict() else None) for name, found in fitting
+    )
+
+
+def _fits_pattern(origin: Origin, path: str) -> bool:
+    depth = origin.files.count("/") + 1
+    return bool(_regex(origin.files).fullmatch("/".join(path.split("/")[-depth:])))
+
+
+def _regex(pattern: str) -> re.Pattern[str]:
+    parts = re.split(r"(\*|\{frame\})", pattern)
+    told = {"*": "[^/]*", "{frame}": r"(?P<frame>\d{1,18})"}
+    return re.compile("".join(told.get(part, re.escape(part)) for part in parts), re.DOTALL)
+
+
+def _interval(instrument: Instrument, exposure: Exposure) -> tuple[int, int] | None:
+    """Return begin and end [ns] as the file tells them that is trusted most."""
+    trusted = by_trust(instrument.exposure, file_times(exposure)[0])
+    if trusted is None or trusted.begin is None:
+        return None
+    return trusted.begin, trusted.end if trusted.end is not None else trusted.begin
+
+
+def _pick_by_time(origin: Origin, paths: Sequence[str], begin: int, end: int) -> str | None:
+    """Return the file that shares most of its time with the exposure; its middle, or the exposure's, lies in the other."""
+    best: tuple[int, str] | None = None
+    for path in paths:
+        try:
+            candidate, _ = read_candidate(origin, scan_primary(path))
+        except InputError:
+            continue
+        if candidate.begin is None or candidate.end is None:
+            continue
+        mine, theirs = (candidate.begin + candidate.end) // 2, (begin + end) // 2
+        if not (begin <= mine <= end or candidate.begin <= theirs <= candidate.end):
+            continue
+        shared = min(end, candidate.end) - max(begin, candidate.begin)
+        if best is None or shared > best[0]:
+            best = (shared, path)
+    return best[1] if best else None

@@ -1,0 +1,1 @@
+"""HISTORIES: one protocol, a module for each backend."""
