@@ -28,6 +28,8 @@ class Hdu:
         Ones' complement sum of the header's 32-bit words.
     blank_padding : bool
         Whether only blanks follow END.
+    clean_fill : bool
+        Whether the data unit is filled up as the Standard asks.
     """
 
     index: int
@@ -36,6 +38,7 @@ class Hdu:
     length: int
     header_sum: int
     blank_padding: bool = True
+    clean_fill: bool = True
 
     def record(self, keyword: str) -> Record | None:
         """Return the first card with a keyword."""
@@ -177,9 +180,10 @@ def file_findings(exposure: Exposure) -> tuple[Finding, ...]:
             result.append(finding("compressed", f"{sub.path} is compressed with gzip", origin=origin.name))
         if sub.trailing:
             result.append(finding("trailing-bytes", f"{sub.path} has {sub.trailing} bytes after its last HDU", origin=origin.name))
-        result += [
-            finding("header-padding", f"{sub.path}, HDU {hdu.index}: the header is not padded with blanks", origin=origin.name)
-            for hdu in sub.hdus
-            if not hdu.blank_padding
-        ]
+        for hdu in sub.hdus:
+            where = f"{sub.path}, HDU {hdu.index}"
+            if not hdu.blank_padding:
+                result.append(finding("header-padding", f"{where}: the header is not padded with blanks", origin=origin.name))
+            if not hdu.clean_fill:
+                result.append(finding("data-fill", f"{where}: the data unit is filled up with something else", origin=origin.name))
     return tuple(result)

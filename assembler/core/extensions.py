@@ -14,6 +14,7 @@ _STRUCTURE = re.compile(r"SIMPLE|XTENSION|BITPIX|NAXIS\d*|EXTEND|PCOUNT|GCOUNT|G
 _ARRAY = frozenset({"BSCALE", "BZERO", "BLANK"})
 _ORDER = re.compile(r"XTENSION|BITPIX|NAXIS\d*|PCOUNT|GCOUNT|TFIELDS")
 _NAME_LENGTH = 60
+_DATE = re.compile(r"\d{4}-\d\d-\d\d(?:T\d\d:\d\d:\d\d(?:\.\d*)?)?|\d\d/\d\d/\d\d|")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,11 +108,12 @@ def extension_header(
     named = False
     for record in read_records(hdu.images):
         keyword, cards = record.keyword, record.images
-        if record.fault:
+        fault = record.fault or _date_fault(record)
+        if fault:
             cards = _mended(record)
-            told = f"{path}, HDU {hdu.index}, card {record.index + 1}: {record.fault}: {record.images[0].rstrip()!a}"
+            told = f"{path}, HDU {hdu.index}, card {record.index + 1}: {fault}: {record.images[0].rstrip()!a}"
             findings.append(finding("card-mended", told, origin=origin, keyword=record.original))
-        fate, place, now = "kept", name, keyword
+        fate, place, now = "kept", name, keyword_of(cards[0])
         if record.kind != "value":
             body += cards
         elif keyword == "EXTNAME":
@@ -166,7 +168,16 @@ def _ordered(structure: dict[str, tuple[str, ...]]) -> list[str]:
     return cards
 
 
+def _date_fault(record: Record) -> str:
+    """Say what is wrong with a date: a keyword that begins with DATE tells one (FITS Standard 4.4.2 and 9.1.1)."""
+    if not record.keyword.startswith("DATE") or record.kind != "value" or not isinstance(value := record.value, str):
+        return ""
+    return "" if _DATE.fullmatch(value.strip()) else "no date as FITS writes it"
+
+
 def _mended(record: Record) -> tuple[str, ...]:
+    if _date_fault(record):
+        return write_commentary("COMMENT", f"{record.keyword} = {record.text.strip()} / {record.comment}".rstrip(" /"))
     if record.kind == "commentary":
         if record.fault == "no value indicator":  # lawful where it is: a card without a value
             return record.images

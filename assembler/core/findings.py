@@ -24,6 +24,7 @@ CODES: dict[str, tuple[Severity, str]] = {
     "compressed": ("info", "A sub-FITS was compressed as a whole; its FITS content is in the L0, the compression is not."),
     "trailing-bytes": ("warning", "A sub-FITS has bytes after its last HDU, which are not in the L0."),
     "header-padding": ("warning", "A header is padded with something else than blanks, which is not in the L0."),
+    "data-fill": ("warning", "A data unit is filled up with something else than zeros (blanks in an ASCII table); it is copied as it is."),
     "frame-differs": ("error", "A sub-FITS names another frame number than the exposure's; it was left out."),
     # origins
     "absent": ("warning", "An origin delivered no sub-FITS for this exposure."),

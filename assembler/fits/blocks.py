@@ -10,6 +10,7 @@ import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import IO, cast
 
 from assembler.core.cards import CARD_LENGTH, Value, keyword_of, read_record
@@ -50,7 +51,7 @@ def scan_primary(path: str) -> SubFits:
     with open_fits(path) as (stream, compressed):
         signature = signature_of(stream)
         try:
-            hdu = _read_header(stream, path, 0, 0, _first_block(stream, path))
+            hdu, _ = _read_header(stream, path, 0, 0, _first_block(stream, path))
         except (EOFError, zlib.error, OSError) as error:
             raise InputError(f"{path}: cannot be read: {error}", path=path) from error
     return SubFits(path=path, compressed=compressed, hdus=(hdu,), signature=signature)
@@ -103,17 +104,18 @@ def _scan(stream: IO[bytes], path: str, size: int | None) -> tuple[tuple[Hdu, ..
     position = 0
     block = _first_block(stream, path)
     while True:
-        hdu = _read_header(stream, path, len(hdus), position, block)
+        hdu, length = _read_header(stream, path, len(hdus), position, block)
         position = hdu.offset + hdu.length
-        if size is not None:
-            if position > size:
-                told = f"{path}, HDU {hdu.index}: the header asks for {hdu.length} bytes of data, the file has {size - hdu.offset}"
-                raise InputError(told, path=path, reason="truncated")
-            stream.seek(position)
-        elif hdu.length and (read := _skip(stream, hdu.length)) < hdu.length:
-            told = f"{path}, HDU {hdu.index}: the header asks for {hdu.length} bytes of data, the file has {read}"
+        if size is None:
+            there = _skip(stream, length)
+        else:
+            there = min(size - hdu.offset, length)
+            stream.seek(hdu.offset + there)
+        fill = _read(stream, hdu.length - length) if there == length else b""
+        if there + len(fill) < hdu.length:
+            told = f"{path}, HDU {hdu.index}: the header asks for {hdu.length} bytes of data, the file has {there + len(fill)}"
             raise InputError(told, path=path, reason="truncated")
-        hdus.append(hdu)
+        hdus.append(hdu if not fill.strip(b" " if hdu.value("XTENSION") == "TABLE" else b"\0") else replace(hdu, clean_fill=False))
         block = _read(stream, BLOCK)
         if not block:
             return tuple(hdus), 0
@@ -134,8 +136,8 @@ def _first_block(stream: IO[bytes], path: str) -> bytes:
     return block
 
 
-def _read_header(stream: IO[bytes], path: str, index: int, position: int, block: bytes) -> Hdu:
-    """Read blocks up to END."""
+def _read_header(stream: IO[bytes], path: str, index: int, position: int, block: bytes) -> tuple[Hdu, int]:
+    """Read blocks up to END; return the HDU, and the length of its data without fill [bytes]."""
     images: list[str] = []
     total = length = 0
     while True:
@@ -155,14 +157,16 @@ def _read_header(stream: IO[bytes], path: str, index: int, position: int, block:
         block = _read(stream, BLOCK)
         if len(block) < BLOCK:
             raise InputError(f"{path}, HDU {index}: the file ends in its header", path=path, reason="truncated")
-    return Hdu(
+    data_length = _data_length(images, path, index)
+    hdu = Hdu(
         index=index,
         images=tuple(images),
         offset=position + length,
-        length=padded(_data_length(images, path, index)),
+        length=padded(data_length),
         header_sum=total % 0xFFFFFFFF,
         blank_padding=not text[(end + 1) * CARD_LENGTH :].strip(" "),
     )
+    return hdu, data_length
 
 
 def _data_length(images: list[str], path: str, index: int) -> int:
@@ -207,6 +211,6 @@ def _read(stream: IO[bytes], length: int) -> bytes:
 def _skip(stream: IO[bytes], length: int | None) -> int:
     """Read past a number of bytes, or to the end; return how many there were."""
     read = 0
-    while (length is None or read < length) and (part := stream.read(_CHUNK if length is None else min(_CHUNK, length - read))):
+    while part := stream.read(_CHUNK if length is None else min(_CHUNK, length - read)):
         read += len(part)
     return read
