@@ -292,7 +292,7 @@ def _print_plan(planned: Any) -> None:
     click.echo("\n# Input cards: origin, HDU, card, fate, where it is now")
     for row in planned.ledger:
         card = row.card if row.card.isprintable() and row.card.isascii() else ascii(row.card)[1:-1]
-        click.echo(f"{row.origin:10} {row.hdu:3} {row.index:4}  {card[:32]:32}  {row.fate:9}  {row.extension} {row.keyword}".rstrip())
+        click.echo(f"{row.origin:10} {row.hdu:3} {row.number:4}  {card[:32]:32}  {row.fate:9}  {row.extension} {row.keyword}".rstrip())
     click.echo("\n# Findings")
     for found in planned.findings:
         click.echo(_line(found))
@@ -310,9 +310,8 @@ def _print_lint(loaded: "Loaded", findings: "Sequence[Finding]") -> int:
         click.echo(_line(found))
     if not wrong:
         cards = sum(len(s.keywords) for s in instrument.snapshots)
-        click.echo(
-            f"{instrument.name}: {len(instrument.origins)} origins, {cards} telemetry cards, {len(instrument.table)} keywords of the table: fine"
-        )
+        told = f"{len(instrument.origins)} origins, {cards} telemetry cards, {len(instrument.table)} keywords of the table"
+        click.echo(f"{instrument.name}: {told}: fine")
     return 1 if wrong else 0
 
 

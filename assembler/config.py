@@ -5,14 +5,12 @@ frozen values of `assembler.core.instrument`.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from assembler.core.extensions import is_structure
 from assembler.core.instants import UNITS, parse_duration
@@ -30,13 +28,10 @@ from assembler.core.instrument import (
     TimeForm,
     ValueType,
 )
-from assembler.core.plan import OWN_TABLES, reserved_names
+from assembler.core.plan import OWN_TABLES
+from assembler.core.primary import reserved_names
 from assembler.errors import ConfigurationError
-
-MOST_NODES = 200_000
-"""Nodes that a YAML file may have, its aliases written out."""
-
-Path_ = tuple[str | int, ...]
+from assembler.yaml import Place, dotted, read_yaml
 
 
 def _matching(pattern: str, expected: str) -> Any:
@@ -79,7 +74,7 @@ FilePattern = Annotated[
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
 
 class _Telemetry(_Model):
@@ -144,7 +139,7 @@ class _Origin(_Model):
     triggered: Text = ""
     extensions: dict[ExtensionName, int | str] = {}
     amplifiers: _Amplifiers | None = None
-    times: _Times = _Times()
+    times: _Times = Field(default_factory=_Times)
     renames: dict[SourceKeyword, Keyword] = {}
 
 
@@ -154,16 +149,15 @@ class _Instrument(_Model):
     output: str = "."
     missing: Literal["omit", "empty"] = "omit"
     shared: list[Keyword] = []
-    exposure: _Exposure = _Exposure()
+    exposure: _Exposure = Field(default_factory=_Exposure)
     origins: dict[Name, _Origin]
     snapshots: dict[Literal["begin", "middle", "end"], _Snapshot] = {}
     telemetry: dict[HistoryKeyword, _TableRow] = {}
 
 
-class Loaded(BaseModel):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
     """An instrument, and where its L0s go below a night's directory unless told otherwise."""
-
-    model_config = ConfigDict(arbitrary_types_allowed=True, frozen=True)
 
     instrument: Instrument
     output: str
@@ -193,69 +187,19 @@ def load_instrument(path: Path) -> Loaded:
 
 def read_instrument(text: str, name: str) -> Loaded:
     """Read an instrument from the text of a YAML file; name is for the errors."""
-    tree, lines = _read_yaml(text, name)
+    tree, lines = read_yaml(text, name)
     try:
         model = _Instrument.model_validate(tree)
     except ValidationError as error:
         raise ConfigurationError(_first_problem(error, lines, name)) from None
-    problems = sorted((lines.get(where, 1), _dotted(where), told) for where, told in _contradictions(model))
+    problems = sorted((lines.get(where, 1), dotted(where), told) for where, told in _contradictions(model))
     if problems:
         line, where, told = problems[0]
         raise ConfigurationError(f"{name}:{line}: {where}: {told}")
     return Loaded(instrument=_instrument(model), output=model.output)
 
 
-def _read_yaml(text: str, name: str) -> tuple[Any, dict[Path_, int]]:
-    """Return plain values, and the line of each by its path."""
-    try:
-        root = YAML(typ="safe", pure=False).compose(text)
-    except MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ConfigurationError(f"{name}:{line}: is no YAML: {error.problem or error.context}") from None
-    except YAMLError as error:
-        raise ConfigurationError(f"{name}:1: is no YAML: {' '.join(str(error).split())}") from None
-    lines: dict[Path_, int] = {}
-    return _plain(root, (), lines, name), lines
-
-
-def _plain(node: Node | None, where: Path_, lines: dict[Path_, int], name: str) -> Any:
-    if node is None:
-        return None
-    lines.setdefault(where, node.start_mark.line + 1)
-    if len(lines) > MOST_NODES:
-        raise ConfigurationError(f"{name}: has more than {MOST_NODES} nodes")
-    if isinstance(node, SequenceNode):
-        return [_plain(item, (*where, index), lines, name) for index, item in enumerate(node.value)]
-    if isinstance(node, MappingNode):
-        result: dict[str, Any] = {}
-        for key, value in node.value:
-            line = key.start_mark.line + 1
-            if not isinstance(key, ScalarNode):
-                raise ConfigurationError(f"{name}:{line}: {_dotted(where)}: expected a word as key")
-            inside = (*where, key.value)
-            if key.value in result:
-                told = f"the key {key.value!r} stands here again; expected it once, it is in line {lines[inside]}"
-                raise ConfigurationError(f"{name}:{line}: {_dotted(inside)}: {told}")
-            lines[inside] = line
-            result[key.value] = _plain(value, inside, lines, name)
-        return result
-    return _scalar(node)
-
-
-def _scalar(node: Node) -> Any:
-    kind, text = node.tag.rsplit(":", 1)[-1], node.value
-    if kind == "null":
-        return None
-    if kind == "bool":
-        return text.lower() == "true"
-    if kind == "int" and re.fullmatch(r"[+-]?\d{1,18}", text):
-        return int(text)
-    if kind == "float" and re.fullmatch(r"[+-]?[\d.]+(?:[eE][+-]?\d+)?", text):
-        return float(text)
-    return text
-
-
-def _first_problem(error: ValidationError, lines: dict[Path_, int], name: str) -> str:
+def _first_problem(error: ValidationError, lines: Mapping[Place, int], name: str) -> str:
     """Return the error that stands first in the file, in one line."""
     problems = []
     for problem in error.errors(include_url=False):
@@ -270,12 +214,12 @@ def _first_problem(error: ValidationError, lines: dict[Path_, int], name: str) -
             told = "is missing"
         elif isinstance(problem["input"], str | int | float | bool):
             told += f", found {problem['input']!r}"
-        problems.append((lines.get(known, 1), f"{_dotted(where)}: {told}"))
+        problems.append((lines.get(known, 1), f"{dotted(where)}: {told}"))
     line, told = min(problems)
     return f"{name}:{line}: {told}"
 
 
-def _expected_keys(where: Path_) -> list[str]:
+def _expected_keys(where: Place) -> list[str]:
     """Return the keys that the model at a path has."""
     model: Any = _Instrument
     for part in where:
@@ -290,7 +234,7 @@ def _expected_keys(where: Path_) -> list[str]:
     return [f.alias or n for n, f in model.model_fields.items()]
 
 
-def _contradictions(model: _Instrument) -> Iterator[tuple[Path_, str]]:
+def _contradictions(model: _Instrument) -> Iterator[tuple[Place, str]]:
     """Yield what is right by itself and wrong together, with its place."""
     if not model.origins:
         yield ("origins",), "expected at least one origin"
@@ -318,7 +262,7 @@ def _contradictions(model: _Instrument) -> Iterator[tuple[Path_, str]]:
                 yield (*where, "prefer"), f"snapshot {others[0]} is preferred too; expected one"
 
 
-def _contradicting_names(model: _Instrument, reserved: frozenset[str]) -> Iterator[tuple[Path_, str]]:
+def _contradicting_names(model: _Instrument, reserved: frozenset[str]) -> Iterator[tuple[Place, str]]:
     renamed: dict[str, str] = {}
     for name, origin in model.origins.items():
         for keyword, new in origin.renames.items():
@@ -332,14 +276,14 @@ def _contradicting_names(model: _Instrument, reserved: frozenset[str]) -> Iterat
             yield ("origins", name, "times", "elapsed"), "expected begin too"
 
 
-def _contradicting_extensions(model: _Instrument) -> Iterator[tuple[Path_, str]]:
+def _contradicting_extensions(model: _Instrument) -> Iterator[tuple[Place, str]]:
     owners: dict[str, str] = {}
     for name, origin in model.origins.items():
         for extension, hdu in origin.extensions.items():
             where = ("origins", name, "extensions", extension)
             if extension in owners or extension in (*OWN_TABLES, "PRIMARY"):
                 yield where, f"is an extension of {owners.get(extension, 'every L0')} already; expected another name"
-            if isinstance(hdu, str) and not re.fullmatch(r"[^,]+(,\d{1,9})?", hdu) or isinstance(hdu, int) and hdu < 0:
+            if (isinstance(hdu, str) and not re.fullmatch(r"[^,]+(,\d{1,9})?", hdu)) or (isinstance(hdu, int) and hdu < 0):
                 yield where, f"expected an HDU's number, its EXTNAME, or EXTNAME,EXTVER; found {hdu!r}"
             owners.setdefault(extension, name)
         if not origin.amplifiers:
@@ -348,7 +292,7 @@ def _contradicting_extensions(model: _Instrument) -> Iterator[tuple[Path_, str]]
             if extension not in origin.extensions:
                 yield ("origins", name, "amplifiers", "extensions", index), f"{extension} is no extension of {name}"
         for pattern, cards in origin.amplifiers.cards.items():
-            place: Path_ = ("origins", name, "amplifiers", "cards", pattern)
+            place: Place = ("origins", name, "amplifiers", "cards", pattern)
             digits = pattern.count("#")
             if not digits or "#" * digits not in pattern:
                 yield place, "expected one group of #, one for each digit"

@@ -1,6 +1,7 @@
 """Cards to the extension of their amplifier: which amplifier a numbered card of a primary belongs to."""
 
 import re
+
 from assembler.core.cards import Record
 from assembler.core.findings import Finding, finding
 from assembler.core.instrument import AmplifierCard, Origin

@@ -21,9 +21,7 @@ Value = str | bool | int | float | complex | None
 
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[ED][+-]?\d+)?"
 _KEYWORD = re.compile(r"[A-Z0-9_-]{1,8} *")
-_FIELD = re.compile(
-    rf"( *(?:'(?:[^']|'')*'|[TF](?![^ /])|{_NUMBER}(?![^ /])|\( *{_NUMBER} *, *{_NUMBER} *\)|)) *(?:/(.*))?"
-)
+_FIELD = re.compile(rf"( *(?:'(?:[^']|'')*'|[TF](?![^ /])|{_NUMBER}(?![^ /])|\( *{_NUMBER} *, *{_NUMBER} *\)|)) *(?:/(.*))?")
 _CONTINUED = re.compile(r"CONTINUE  +'((?:[^']|'')*)' *(?:/(.*))?")
 _SLOPPY = re.compile(r" *([A-Za-z0-9_-]{1,8}) *=(.*)")
 _HIERARCH = re.compile(r"HIERARCH +([^=]*?) *=(.*)")
@@ -106,7 +104,7 @@ def is_value_text(text: str) -> bool:
     (True, False, False)
     """
     found = _FIELD.fullmatch(text)
-    return bool(found) and found.group(2) is None  # type: ignore[union-attr]
+    return found is not None and found.group(2) is None
 
 
 def read_records(images: Sequence[str]) -> Iterator[Record]:
@@ -237,11 +235,12 @@ def rename(record: Record, keyword: str) -> tuple[str, ...]:
     return (f"{keyword:8}{record.images[0][8:]}", *record.images[1:])
 
 
-def _record(index: int, image: str, keyword: str, kind: Kind, text: str, comment: str, fault: str = "", original: str | None = None) -> Record:
-    return Record(
-        index=index, images=(image,), keyword=keyword, original=keyword if original is None else original,
-        kind=kind, text=text, comment=comment, fault=fault,
-    )  # fmt: skip
+def _record(
+    index: int, image: str, keyword: str, kind: Kind, text: str, comment: str, fault: str = "", original: str | None = None
+) -> Record:
+    if original is None:
+        original = keyword
+    return Record(index=index, images=(image,), keyword=keyword, original=original, kind=kind, text=text, comment=comment, fault=fault)
 
 
 def _read_unusual(index: int, image: str) -> Record:
@@ -255,7 +254,7 @@ def _read_unusual(index: int, image: str) -> Record:
         text, comment, value_fault = _read_field(found.group(2))
         words = " ".join(found.group(1).split())
         return _record(index, image, f"HIERARCH {words}", "hierarch", text, comment, fault or value_fault)
-    if clean[8] == "=" and head != "CONTINUE" or head == "CONTINUE" and clean[8:10] == "= ":
+    if (clean[8] == "=" and head != "CONTINUE") or (head == "CONTINUE" and clean[8:10] == "= "):
         text, comment, value_fault = _read_field(clean[9:] if clean[9] != " " else clean[10:])
         keyword, keyword_fault = _lawful(head)
         spacing = "" if clean[9] == " " else "no blank after the ="
@@ -265,7 +264,9 @@ def _read_unusual(index: int, image: str) -> Record:
         keyword, _ = _lawful(found.group(1))
         return _record(index, image, keyword, "value", text, comment, fault or "the = is not in column 9", found.group(1))
     if head == "CONTINUE":
-        return _record(index, image, "COMMENT", "commentary", clean.rstrip(), "", fault or "CONTINUE without a string to continue", "CONTINUE")
+        return _record(
+            index, image, "COMMENT", "commentary", clean.rstrip(), "", fault or "CONTINUE without a string to continue", "CONTINUE"
+        )
     original = clean.split(maxsplit=1)[0][:8]
     return _record(index, image, "COMMENT", "commentary", clean.rstrip(), "", fault or "no value indicator", original)
 
@@ -277,7 +278,7 @@ def _read_field(text: str) -> tuple[str, str, str]:
     if found := _LOWER_EXPONENT.fullmatch(text):
         return found.group(1) + found.group(2).upper(), (found.group(3) or "").strip(), "lower-case exponent"
     if found := _NOT_A_NUMBER.fullmatch(text):
-        return "", (found.group(1) or "").strip(), f"{text.split('/')[0].strip()} is no FITS value"
+        return "", (found.group(1) or "").strip(), f"{text.split('/', maxsplit=1)[0].strip()} is no FITS value"
     text = text.strip()
     if text.startswith("'") and text.count("'") == 1:
         return text_of(text[1:].rstrip()), "", "the string is not closed"

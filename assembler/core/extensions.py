@@ -87,9 +87,7 @@ def select_extensions(origin: Origin, sub: SubFits, taken: set[str]) -> tuple[tu
     return tuple(chosen), tuple(findings)
 
 
-def extension_header(
-    selected: Selected, additions: Sequence[str], origin: str, path: str
-) -> tuple[ExtensionHeader, tuple[Finding, ...]]:
+def extension_header(selected: Selected, additions: Sequence[str], origin: str, path: str) -> tuple[ExtensionHeader, tuple[Finding, ...]]:
     """Write the header of an extension: structure in its lawful order, then every card as it was.
 
     Parameters

@@ -56,10 +56,8 @@ def parse_number(value: float | str, form: str) -> int:
         raise ValueError(f"{value!r} is no number") from None
     if not number.is_finite() or abs(number) > 10**10:
         raise ValueError(f"{value!r} is no time")
-    if form == "unix":
-        instant = int(number * SECOND)
-    else:
-        instant = int((number - (_MJD_EPOCH if form == "mjd" else _JD_EPOCH)) * DAY)
+    since = {"unix": number * SECOND, "mjd": (number - _MJD_EPOCH) * DAY, "jd": (number - _JD_EPOCH) * DAY}
+    instant = int(since[form])
     if (dt.date(1970, 1, 1).year + instant // (365 * DAY)) not in _YEARS:
         raise ValueError(f"{value!r} is no time of this age")
     return instant

@@ -71,10 +71,10 @@ def merge_primaries(primaries: Sequence[Primary], shared: Collection[str], reser
     """
     records = {p.origin.name: tuple(read_records(p.hdu.images)) for p in primaries}
     findings = [f for p in primaries for f in _mended(p, records[p.origin.name])]
-    agreed, told = _agree(primaries, records, shared, reserved)
-    findings += told
-    additions, moved, told = _move_to_amplifiers(primaries, records)
-    findings += told
+    agreed, disagreeing = _agree(primaries, records, shared, reserved)
+    findings += disagreeing
+    additions, moved, unknown = _move_to_amplifiers(primaries, records)
+    findings += unknown
     claims, claimed = [], []
     for primary in primaries:
         origin = primary.origin
@@ -83,16 +83,16 @@ def merge_primaries(primaries: Sequence[Primary], shared: Collection[str], reser
             if key not in moved and record.keyword not in agreed and _wants_name(record, origin):
                 claims.append(_claim(record, origin))
                 claimed.append(key)
-    names, told = assign_names(claims, {*reserved, *agreed})
-    findings += told
+    names, collisions = assign_names(claims, {*reserved, *agreed})
+    findings += collisions
     named = dict(zip(claimed, names, strict=True))
     sections: list[str] = []
     placements = {}
     for primary in primaries:
-        cards, placed, told = _write_section(primary, records[primary.origin.name], named, moved, agreed)
+        cards, placed, dropped = _write_section(primary, records[primary.origin.name], named, moved, agreed)
         sections += cards
         placements[primary.origin.name] = placed
-        findings += told
+        findings += dropped
     return Merged(
         shared=tuple(image for cards in agreed.values() for image in cards),
         sections=tuple(sections),

@@ -4,28 +4,23 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
-from assembler.core.cards import keyword_of, printable_text, text_of, value_of, write_card, write_commentary
+from assembler.core.cards import keyword_of, value_of
 from assembler.core.exposure import Exposure, Hdu, SubFits, file_findings, missing_findings
 from assembler.core.extensions import Placement, Selected, empty_header, extension_header, select_extensions
 from assembler.core.findings import Finding, finding
 from assembler.core.instants import DAY, SECOND, format_iso, round_to
 from assembler.core.instrument import Instrument, Origin
+from assembler.core.ledger import LedgerRow, ledger_table, make_ledger
 from assembler.core.merge import Merged, Primary, merge_primaries
+from assembler.core.primary import assembly_cards, identity_cards, legend_cards, reserved_names, structure_cards
 from assembler.core.snapshots import Answers, snapshot_cards, telemetry_table
 from assembler.core.tables import Column, Table
-from assembler.core.times import Times, service_cards, time_cards
+from assembler.core.times import Times, time_cards
 from assembler.errors import InputError
 
-FATES = ("kept", "prefixed", "amplifier", "shared", "structure", "dropped")
 OWN_TABLES = ("TELEMETRY", "CARDS", "FINDINGS")
-_OWN_KEYWORDS = (
-    "SIMPLE BITPIX NAXIS EXTEND FAVER DATE TIMESYS L0VER CAMERAS DATE-BEG DATE-MID DATE-AVG DATE-END MJD-BEG MJD-AVG MJD-END "
-    "OUTDIR OFNAME FRAMENO CHECKSUM DATASUM EXTNAME EXTVER EXTLEVEL INHERIT COMMENT HISTORY CONTINUE HIERARCH END XTENSION "
-    "BSCALE BZERO BLANK PCOUNT GCOUNT GROUPS TFIELDS LONGSTRN"
-).split()
-_RULE = "-" * 72
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,19 +46,6 @@ class PlannedHdu:
     name: str
     cards: tuple[str, ...]
     data: Source | Table | None = None
-
-
-class LedgerRow(NamedTuple):
-    """Where one input card went; ``index`` counts the cards of a header from 1."""
-
-    origin: str
-    file: str
-    hdu: int
-    index: int
-    card: str
-    fate: str
-    extension: str
-    keyword: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,14 +126,14 @@ def plan_l0(
     snapshots, missed = snapshot_cards(instrument, answers)
     extensions, placed, mended = _extensions(instrument, exposure, selected, merged)
     primary = (
-        *_structure(),
-        *_assembly(instrument, exposure, times, version, written),
+        *structure_cards(),
+        *assembly_cards(instrument, exposure, times, version, written),
         *time_cards(times),
         *snapshots,
-        *_identity(instrument, exposure, directory, filename),
+        *identity_cards(instrument, exposure, directory, filename),
         *merged.shared,
         *merged.sections,
-        *_legend(exposure),
+        *legend_cards(exposure),
     )
     triggered = answers.value("middle", instrument.exposure.triggered) if instrument.exposure.triggered else None
     findings = (
@@ -163,7 +145,7 @@ def plan_l0(
         *mended,
         *missed,
     )
-    ledger = _ledger(exposure, selected, merged, placed)
+    ledger = make_ledger(exposure, merged.placements, placed)
     tables = (telemetry_table(instrument, answers), ledger_table(ledger), findings_table(findings))
     return Plan(
         filename=filename,
@@ -190,7 +172,9 @@ def conclude(plan: Plan, sums: Mapping[str, int]) -> Plan:
             told = f"{where}: DATASUM is {expected.datasum}, that of the data is {data_sum}"
             findings.append(finding("datasum-wrong", told, origin=expected.origin, keyword="DATASUM"))
         if expected.has_checksum and (expected.header_sum + data_sum) % 0xFFFFFFFF:
-            findings.append(finding("checksum-wrong", f"{where}: CHECKSUM does not fit the HDU", origin=expected.origin, keyword="CHECKSUM"))
+            findings.append(
+                finding("checksum-wrong", f"{where}: CHECKSUM does not fit the HDU", origin=expected.origin, keyword="CHECKSUM")
+            )
     if not findings:
         return plan
     everything = (*plan.findings, *findings)
@@ -201,14 +185,6 @@ def conclude(plan: Plan, sums: Mapping[str, int]) -> Plan:
         findings=everything,
         expected=plan.expected,
     )
-
-
-def reserved_names(instrument: Instrument, *, telemetry: bool = True) -> frozenset[str]:
-    """Return the keywords of the primary that belong to the L0 itself and, unless told otherwise, to its telemetry."""
-    own = {*_OWN_KEYWORDS, *(k for o in instrument.origins for k in (o.flag, o.file_card))}
-    service = {s.card for s in (instrument.exposure.begin, instrument.exposure.end) if s}
-    cards = {k.card for s in instrument.snapshots for k in s.keywords} if telemetry else set()
-    return frozenset(own | service | cards)
 
 
 def l0_name(template: str, begin: int | None, exposure: Exposure) -> str:
@@ -240,39 +216,6 @@ def l0_name(template: str, begin: int | None, exposure: Exposure) -> str:
 def planned_table(table: Table) -> PlannedHdu:
     """Return a table as an HDU of the plan."""
     return PlannedHdu(name=table.name, cards=table.cards(), data=table)
-
-
-def ledger_table(ledger: Sequence[LedgerRow]) -> Table:
-    """Make the CARDS table. A card with bytes that are not printable ASCII is percent-encoded, and flagged."""
-    columns = (
-        Column(name="origin", form="A", meaning="who delivered the card"),
-        Column(name="file", form="A", meaning="its sub-FITS"),
-        Column(name="hdu", form="J", meaning="its HDU there, from 0"),
-        Column(name="index", form="J", meaning="its place in the header, from 1"),
-        Column(name="card", form="A", meaning="its 80 characters"),
-        Column(name="encoded", form="L", meaning="true where they are percent-encoded"),
-        Column(name="fate", form="A", meaning="what became of it"),
-        Column(name="extension", form="A", meaning="HDU of this file where it is now"),
-        Column(name="keyword", form="A", meaning="keyword that it has there"),
-    )
-    rows = []
-    for row in ledger:
-        plain = row.card.isascii() and row.card.isprintable()
-        text = row.card if plain else "".join(c if " " <= c <= "~" and c != "%" else f"%{ord(c):02X}" for c in row.card)
-        rows.append((row.origin, row.file, row.hdu, row.index, text, not plain, row.fate, row.extension, row.keyword))
-    return Table(name="CARDS", columns=columns, rows=tuple(rows))
-
-
-def read_ledger(table: Table) -> tuple[LedgerRow, ...]:
-    """Read the ledger back from the CARDS table."""
-    rows = []
-    for origin, file, hdu, index, card, encoded, fate, extension, keyword in table.rows:
-        text = str(card)
-        if encoded:
-            text = re.sub("%([0-9A-F]{2})", lambda found: chr(int(found.group(1), 16)), text)
-        words = (str(origin), str(file), int(hdu or 0), int(index or 0), text.ljust(80), str(fate), str(extension), str(keyword))
-        rows.append(LedgerRow(*words))
-    return tuple(rows)
 
 
 def findings_table(findings: Sequence[Finding]) -> Table:
@@ -318,7 +261,9 @@ def from_json(text: str) -> Plan:
     def data(given: dict[str, Any] | None) -> Source | Table | None:
         if given is None:
             return None
-        return Source(**{**given["source"], "signature": tuple(given["source"]["signature"])}) if "source" in given else tables[given["table"]]
+        return (
+            Source(**{**given["source"], "signature": tuple(given["source"]["signature"])}) if "source" in given else tables[given["table"]]
+        )
 
     return Plan(
         filename=document["filename"],
@@ -333,7 +278,8 @@ def _select(exposure: Exposure) -> tuple[dict[str, tuple[Selected, ...]], list[F
     """Choose the extensions of every origin."""
     taken = {"PRIMARY", *OWN_TABLES}
     taken |= {e.name.upper() for origin, _ in exposure.attached for e in origin.extensions}
-    selected, findings = {}, []
+    selected: dict[str, tuple[Selected, ...]] = {}
+    findings: list[Finding] = []
     for origin, sub in exposure.attached:
         selected[origin.name], told = select_extensions(origin, sub, taken)
         findings += told
@@ -389,75 +335,6 @@ def _stand_ins(instrument: Instrument, origin: Origin) -> list[PlannedHdu]:
     return [PlannedHdu(name=name, cards=empty_header(name, origin.name)) for name in names]
 
 
-def _structure() -> tuple[str, ...]:
-    return (
-        *write_card("SIMPLE", text_of(True), "conforms to FITS standard"),
-        *write_card("BITPIX", text_of(8), "array data type"),
-        *write_card("NAXIS", text_of(0), "number of array dimensions"),
-        *write_card("EXTEND", text_of(True), "there are extensions"),
-    )
-
-
-def _assembly(instrument: Instrument, exposure: Exposure, times: Times, version: str, written: int) -> list[str]:
-    """Write who assembled what, and which origins are attached."""
-    attached = {origin.name for origin, _ in exposure.attached}
-    cards = [
-        *write_card("FAVER", text_of(version), "version of the L0 assembler"),
-        *write_card("DATE", text_of(format_iso(written, digits=3)), "when this file was written (UTC)"),
-        *write_card("TIMESYS", text_of("UTC"), "time scale of the times in this header"),
-        *write_card("L0VER", text_of(1), "version of this L0"),
-        *write_card("CAMERAS", text_of(len(instrument.origins)), "origins that were asked for"),
-    ]
-    for origin in instrument.origins:
-        there = "YES" if origin.name in attached else "NO"
-        cards += write_card(origin.flag, text_of(there), f"are the HDUs of {origin.name} in this file?")
-    return [*cards, *service_cards(instrument.exposure, times)]
-
-
-def _identity(instrument: Instrument, exposure: Exposure, directory: str, filename: str) -> list[str]:
-    """Write what this file is called, and which files it was made of."""
-    paths = {origin.name: sub.path for origin, sub in exposure.attached}
-    cards = [
-        *write_commentary("COMMENT", _RULE),
-        *write_card("OUTDIR", text_of(directory), "directory that this file was written to"),
-        *write_card("OFNAME", text_of(filename), "name of this file"),
-    ]
-    for origin in instrument.origins:
-        told = text_of(paths[origin.name]) if origin.name in paths else ""
-        cards += write_card(origin.file_card, told, f"sub-FITS of {origin.name}" if told else f"no sub-FITS of {origin.name}")
-    if exposure.frame is not None:
-        cards += write_card("FRAMENO", text_of(exposure.frame), "frame number")
-    return cards
-
-
-def _legend(exposure: Exposure) -> list[str]:
-    """Write what the prefixes mean."""
-    cards = [*write_commentary("COMMENT", _RULE)]
-    cards += write_commentary("COMMENT", "Prefixes of the keywords above, and where their cards were:")
-    for origin, _ in exposure.attached:
-        cards += write_commentary("COMMENT", f"{origin.prefix}  primary header of the sub-FITS of {origin.name}")
-    cards += write_commentary("COMMENT", "The original keyword is the last word of the comment, after Kwd and the origin.")
-    cards += write_commentary("COMMENT", "The table CARDS tells of every input card where it is; FINDINGS what did not fit.")
-    return cards
-
-
-def _ledger(
-    exposure: Exposure,
-    selected: Mapping[str, Sequence[Selected]],
-    merged: Merged,
-    placed: Mapping[tuple[str, int], Sequence[Placement]],
-) -> tuple[LedgerRow, ...]:
-    """Return one row for each input card."""
-    rows = []
-    for origin, sub in exposure.attached:
-        file = printable_text(sub.name)
-        for hdu in sub.hdus:
-            placements = placed.get((origin.name, hdu.index)) or merged.placements[origin.name]
-            for index, (image, place) in enumerate(zip(hdu.images, placements, strict=True), 1):
-                rows.append(LedgerRow(origin.name, file, hdu.index, index, image, place.fate, place.extension, place.keyword))
-    return tuple(rows)
-
-
 def _expected(origin: Origin, sub: SubFits, hdu: Hdu) -> Expected:
     datasum = None
     has_checksum = False
@@ -468,6 +345,4 @@ def _expected(origin: Origin, sub: SubFits, hdu: Hdu) -> Expected:
             datasum = int(told) if told.isdecimal() and len(told) <= 10 else None
         elif keyword == "CHECKSUM":
             has_checksum = bool(str(value_of(image[10:30]) if image[10:11] == "'" else "").strip())
-    return Expected(
-        origin=origin.name, path=sub.path, hdu=hdu.index, header_sum=hdu.header_sum, datasum=datasum, has_checksum=has_checksum
-    )
+    return Expected(origin=origin.name, path=sub.path, hdu=hdu.index, header_sum=hdu.header_sum, datasum=datasum, has_checksum=has_checksum)

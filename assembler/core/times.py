@@ -150,7 +150,8 @@ def time_cards(times: Times) -> tuple[str, ...]:
 def service_cards(rule: ExposureRule, times: Times) -> tuple[str, ...]:
     """Write what the exposure service had told, to the millisecond, chosen or not."""
     cards: list[str] = []
-    for asked, told in ((rule.begin, times.service and times.service.begin), (rule.end, times.service and times.service.end)):
+    begin, end = (times.service.begin, times.service.end) if times.service else (None, None)
+    for asked, told in ((rule.begin, begin), (rule.end, end)):
         if asked:
             text = text_of(format_iso(round_to(told, SECOND // 1000), digits=3)) if told is not None else ""
             cards += write_card(asked.card, text, asked.comment)

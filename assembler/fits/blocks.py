@@ -179,7 +179,7 @@ def _data_length(images: list[str], path: str, index: int) -> int:
 
     def whole(keyword: str, default: int | None = None) -> int:
         value = values.get(keyword, default)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 0 and keyword != "BITPIX":
+        if not isinstance(value, int) or isinstance(value, bool) or (value < 0 and keyword != "BITPIX"):
             raise InputError(f"{path}, HDU {index}: {keyword} is {value!r}, not a count", path=path)
         return value
 

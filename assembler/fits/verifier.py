@@ -70,7 +70,7 @@ def verify_file(path: Path) -> None:
     names = [h.extname for h in found.hdus]
     if tuple(names[-len(OWN_TABLES) :]) != OWN_TABLES:
         problems.append(f"the last HDUs are {' '.join(names[-3:])}, not {' '.join(OWN_TABLES)}: this is no L0")
-    if len({n for n in names[1:]}) != len(names) - 1:
+    if len(set(names[1:])) != len(names) - 1:
         problems.append("two HDUs have one name")
     told = found.hdus[0].value("OFNAME")
     if told != path.name:
@@ -156,5 +156,3 @@ def _raise(path: Path, problems: Sequence[str]) -> None:
     if problems:
         more = f" (and {len(problems) - _MOST} more)" if len(problems) > _MOST else ""
         raise VerificationError(f"{path}: {'; '.join(problems[:_MOST])}{more}")
-
-

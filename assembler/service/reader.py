@@ -8,7 +8,7 @@ from pathlib import Path
 from assembler.core.cards import keyword_of, read_records
 from assembler.core.exposure import Hdu, SubFits
 from assembler.core.instants import SECOND, parse_iso
-from assembler.core.plan import LedgerRow, read_ledger
+from assembler.core.ledger import LedgerRow, read_ledger
 from assembler.core.tables import Table, read_table
 from assembler.errors import InputError, VerificationError
 from assembler.fits.blocks import open_fits, scan
@@ -98,7 +98,7 @@ def _original(row: LedgerRow) -> str:
 
 def _of_ledger(row: LedgerRow) -> Account:
     facts = (
-        ("from", f"{row.file}, HDU {row.hdu}, card {row.index}, of {row.origin}"),
+        ("from", f"{row.file}, HDU {row.hdu}, card {row.number}, of {row.origin}"),
         ("card", row.card.rstrip() if row.card.isprintable() else ascii(row.card.rstrip())[1:-1]),
         ("rule", _RULES.get(row.fate, row.fate)),
     )

@@ -110,8 +110,8 @@ def load(path: str, rows: Iterable[tuple[str, float, str]]) -> int:
             known = len(numbers)
             connection.executemany("INSERT OR REPLACE INTO samples (keyword, time, value) VALUES (?, ?, ?)", numbered())
             connection.executemany("INSERT INTO keywords (name, id) VALUES (?, ?)", list(numbers.items())[known:])
-        return count
     except sqlite3.Error as error:
         raise TelemetryError(f"{path}: {error}") from error
     finally:
         connection.close()
+    return count

@@ -1,0 +1,85 @@
+"""The ledger: of every input card, what became of it and where it is; with it an L0 can be taken apart again."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from assembler.core.cards import printable_text
+from assembler.core.exposure import Exposure
+from assembler.core.extensions import Placement
+from assembler.core.tables import Column, Table
+
+FATES = ("kept", "prefixed", "amplifier", "shared", "structure", "dropped")
+
+
+class LedgerRow(NamedTuple):
+    """Where one input card went; ``number`` counts the cards of a header from 1."""
+
+    origin: str
+    file: str
+    hdu: int
+    number: int
+    card: str
+    fate: str
+    extension: str
+    keyword: str
+
+
+def make_ledger(
+    exposure: Exposure,
+    primaries: Mapping[str, Sequence[Placement]],
+    extensions: Mapping[tuple[str, int], Sequence[Placement]],
+) -> tuple[LedgerRow, ...]:
+    """Return one row for each card of every sub-FITS HDU.
+
+    Parameters
+    ----------
+    exposure : Exposure
+    primaries : mapping of str to sequence of Placement
+        By origin, where the cards of its primary went.
+    extensions : mapping of (str, int) to sequence of Placement
+        By origin and HDU, where the cards went of those that are extensions of the L0.
+    """
+    rows = []
+    for origin, sub in exposure.attached:
+        file = printable_text(sub.name)
+        for hdu in sub.hdus:
+            placements = extensions.get((origin.name, hdu.index))
+            if placements is None:
+                placements = primaries[origin.name]
+            for index, (image, place) in enumerate(zip(hdu.images, placements, strict=True), 1):
+                rows.append(LedgerRow(origin.name, file, hdu.index, index, image, place.fate, place.extension, place.keyword))
+    return tuple(rows)
+
+
+def ledger_table(ledger: Sequence[LedgerRow]) -> Table:
+    """Make the CARDS table. A card with bytes that are not printable ASCII is percent-encoded, and flagged."""
+    columns = (
+        Column(name="origin", form="A", meaning="who delivered the card"),
+        Column(name="file", form="A", meaning="its sub-FITS"),
+        Column(name="hdu", form="J", meaning="its HDU there, from 0"),
+        Column(name="index", form="J", meaning="its place in the header, from 1"),
+        Column(name="card", form="A", meaning="its 80 characters"),
+        Column(name="encoded", form="L", meaning="true where they are percent-encoded"),
+        Column(name="fate", form="A", meaning="what became of it"),
+        Column(name="extension", form="A", meaning="HDU of this file where it is now"),
+        Column(name="keyword", form="A", meaning="keyword that it has there"),
+    )
+    rows = []
+    for row in ledger:
+        plain = row.card.isascii() and row.card.isprintable()
+        text = row.card if plain else "".join(c if " " <= c <= "~" and c != "%" else f"%{ord(c):02X}" for c in row.card)
+        rows.append((row.origin, row.file, row.hdu, row.index, text, not plain, row.fate, row.extension, row.keyword))
+    return Table(name="CARDS", columns=columns, rows=tuple(rows))
+
+
+def read_ledger(table: Table) -> tuple[LedgerRow, ...]:
+    """Read the ledger back from the CARDS table."""
+    rows = []
+    for origin, file, hdu, index, card, encoded, fate, extension, keyword in table.rows:
+        text = str(card)
+        if encoded:
+            text = re.sub("%([0-9A-F]{2})", lambda found: chr(int(found.group(1), 16)), text)
+        words = (str(origin), str(file), int(hdu or 0), int(index or 0), text.ljust(80), str(fate), str(extension), str(keyword))
+        rows.append(LedgerRow(*words))
+    return tuple(rows)
