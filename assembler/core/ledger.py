@@ -69,7 +69,7 @@ def ledger_table(ledger: Sequence[LedgerRow]) -> Table:
     for row in ledger:
         plain = row.card.isascii() and row.card.isprintable()
         text = row.card if plain else "".join(c if " " <= c <= "~" and c != "%" else f"%{ord(c):02X}" for c in row.card)
-        rows.append((row.origin, row.file, row.hdu, row.index, text, not plain, row.fate, row.extension, row.keyword))
+        rows.append((row.origin, row.file, row.hdu, row.number, text, not plain, row.fate, row.extension, row.keyword))
     return Table(name="CARDS", columns=columns, rows=tuple(rows))
 
 

@@ -72,9 +72,10 @@ def open_fits(path: str) -> Iterator[tuple[IO[bytes], bool]]:
         raise InputError(f"{path}: there is no such file", path=path, reason="absent") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path!a}: cannot be opened: {error}", path=path) from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise InputError(f"{path}: is no regular file", path=path)
     with open(descriptor, "rb", buffering=0) as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise InputError(f"{path}: is no regular file", path=path)
         compressed = os.pread(descriptor, 2, 0) == _GZIP
         if not compressed:
             yield file, False

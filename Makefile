@@ -1,0 +1,50 @@
+# Two commands do everything: `make demo` and `make test`. Both make the environment first, in .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.made
+
+.PHONY: help env demo test check format lint types contracts bench golden lock clean
+
+help:  ## say what there is to make
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+env: $(STAMP)  ## make the environment from the lock file
+
+$(STAMP): requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@touch $(STAMP)
+
+demo: $(STAMP)  ## assemble a small KPF night and show what came of it
+	@$(BIN)/python fixtures/demo.py demo
+
+test: $(STAMP)  ## run all tests
+	$(BIN)/python -m pytest -n auto
+
+check: $(STAMP)  ## format, lint, types, import contracts, tests with doctests: what CI runs
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -n auto
+
+format: $(STAMP)  ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(STAMP)  ## compare with cat, astropy and fitsio
+	$(BIN)/python bench/bench.py
+
+golden: $(STAMP)  ## renew the golden files, for review with git diff
+	$(BIN)/python -m pytest -q tests/core/test_golden.py --renew-golden
+
+lock: $(STAMP)  ## pin the newest versions that pyproject.toml allows
+	$(BIN)/python -m pip install --quiet pip-tools
+	$(BIN)/pip-compile --quiet --upgrade --generate-hashes --allow-unsafe --strip-extras --extra dev \
+	  --no-emit-index-url --no-emit-trusted-host --no-header --output-file requirements.lock pyproject.toml
+
+clean:  ## remove the environment and what was made
+	rm -rf $(VENV) demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
