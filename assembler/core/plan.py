@@ -122,7 +122,8 @@ def plan_l0(
         raise InputError(f"no sub-FITS to assemble: {'; '.join(m.message for m in exposure.missing)}")
     filename = l0_name(instrument.filename, times.begin, exposure)
     selected, selection = _select(exposure)
-    merged = merge_primaries(_primaries(exposure, selected), instrument.shared, reserved_names(instrument))
+    primaries = _primaries(exposure, selected)
+    merged = merge_primaries(primaries, instrument.shared, reserved_names(instrument))
     snapshots, missed = snapshot_cards(instrument, answers)
     extensions, placed, mended = _extensions(instrument, exposure, selected, merged)
     primary = (
@@ -133,7 +134,7 @@ def plan_l0(
         *identity_cards(instrument, exposure, directory, filename),
         *merged.shared,
         *merged.sections,
-        *legend_cards(exposure),
+        *legend_cards([p.origin for p in primaries]),
     )
     triggered = answers.value("middle", instrument.exposure.triggered) if instrument.exposure.triggered else None
     findings = (

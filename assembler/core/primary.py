@@ -1,9 +1,11 @@
 """The L0's own cards of the primary: who assembled what, how the file is called, what the prefixes mean."""
 
+from collections.abc import Sequence
+
 from assembler.core.cards import text_of, write_card, write_commentary
 from assembler.core.exposure import Exposure
 from assembler.core.instants import format_iso
-from assembler.core.instrument import Instrument
+from assembler.core.instrument import Instrument, Origin
 from assembler.core.times import Times, service_cards
 
 # fmt: off
@@ -70,12 +72,12 @@ def identity_cards(instrument: Instrument, exposure: Exposure, directory: str, f
     return cards
 
 
-def legend_cards(exposure: Exposure) -> list[str]:
-    """Write what the prefixes mean."""
+def legend_cards(origins: Sequence[Origin]) -> list[str]:
+    """Write what the prefixes mean, of the origins that have prefixed cards."""
     cards = [*write_commentary("COMMENT", _RULE)]
     cards += write_commentary("COMMENT", "Prefixes of the keywords above, and where their cards were:")
-    for origin, _ in exposure.attached:
+    for origin in origins:
         cards += write_commentary("COMMENT", f"{origin.prefix}  primary header of the sub-FITS of {origin.name}")
-    cards += write_commentary("COMMENT", "The original keyword is the last word of the comment, after Kwd and the origin.")
-    cards += write_commentary("COMMENT", "The table CARDS tells of every input card where it is; FINDINGS what did not fit.")
+    cards += write_commentary("COMMENT", "After Kwd, a comment tells the origin and the original keyword.")
+    cards += write_commentary("COMMENT", "CARDS tells where every input card is, FINDINGS what did not fit.")
     return cards

@@ -153,19 +153,19 @@ def writers(instrument: Instrument) -> dict[str, TelemetryKeyword]:
 
 def telemetry_table(instrument: Instrument, answers: Answers) -> Table:
     """Make the TELEMETRY table: one row for each history keyword that the YAML names."""
-    facts: dict[str, tuple[str, str]] = {k.source: (k.unit, k.comment) for k in instrument.table}
+    facts = {k.source: k for k in instrument.table}
     cards: dict[str, list[str]] = {}
     written = writers(instrument)
     for snapshot in instrument.snapshots:
         for keyword in snapshot.keywords:
-            facts.setdefault(keyword.source, (keyword.unit, keyword.comment))
+            facts.setdefault(keyword.source, keyword)
             if written[keyword.card] is keyword:
                 cards.setdefault(keyword.source, []).append(f"{keyword.card}@{snapshot.moment}")
     rows = []
-    for source, (unit, comment) in facts.items():
-        numbers = _numbers(answers, source)
+    for source, keyword in facts.items():
+        numbers = _numbers(answers, keyword)
         row: list[Cell] = [source, numbers.average, numbers.stddev, numbers.minimum, numbers.maximum]
-        row += [answers.aggregates.get(source, NOTHING).samples, unit, comment]
+        row += [answers.aggregates.get(source, NOTHING).samples, keyword.unit, keyword.comment]
         for moment in MOMENTS:
             sample = answers.value(moment, source)
             row += [sample.value[:LONGEST], format_iso(from_unix(sample.time))] if sample else ["", ""]
@@ -187,10 +187,15 @@ def telemetry_table(instrument: Instrument, answers: Answers) -> Table:
     return Table(name="TELEMETRY", columns=tuple(columns), rows=tuple(rows))
 
 
-def _numbers(answers: Answers, source: str) -> Aggregate:
-    """Return the numbers over the exposure, or those of the last value before it when there was no broadcast."""
-    numbers = answers.aggregates.get(source, NOTHING)
-    before = answers.value("begin", source)
+def _numbers(answers: Answers, keyword: TelemetryKeyword) -> Aggregate:
+    """Return the numbers over the exposure, or those of the last value before it when there was no broadcast.
+
+    Text has none, even where it looks like a number, as an identifier or a checksum may.
+    """
+    if keyword.type not in ("int", "float"):
+        return NOTHING
+    numbers = answers.aggregates.get(keyword.source, NOTHING)
+    before = answers.value("begin", keyword.source)
     return numbers if numbers.samples or not before else aggregate([before.value])
 
 

@@ -133,12 +133,12 @@ def time_cards(times: Times) -> tuple[str, ...]:
     """Write the cards that tell when the exposure was."""
     if times.begin is None:
         return write_commentary("COMMENT", "Nobody told when this exposure was.")
-    facts = [("BEG", times.begin, f"begin of the exposure, from {times.begin_from}")]
+    facts = [("BEG", times.begin, f"begin, from {times.begin_from}")]
     if times.end is not None and times.middle is not None:
         facts += [
             ("MID", times.middle, "middle of the exposure"),
             ("AVG", times.middle, "middle of the exposure"),
-            ("END", times.end, f"end of the exposure, from {times.end_from}"),
+            ("END", times.end, f"end, from {times.end_from}"),
         ]
     cards = [c for name, instant, told in facts for c in write_card(f"DATE-{name}", text_of(format_iso(instant)), told)]
     for name, instant, _ in facts:

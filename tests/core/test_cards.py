@@ -101,11 +101,8 @@ def test_whatever_eighty_bytes_are_is_read_as_something_lawful(image):
     record = read_record(3, image)
     assert record.images == (image,)
     assert record.index == 3
-    if record.kind == "value":
-        cards = write_card(record.keyword, record.text, record.comment)
-    else:
-        cards = write_commentary("COMMENT", record.text)
-    for again in read_records(cards):
+    written = write_card(record.keyword, record.text, record.comment) if record.kind == "value" else None
+    for again in read_records(written or write_commentary("COMMENT", record.text)):
         assert not again.fault
         assert fits.Card.fromstring("".join(again.images)).value is not NotImplemented
 

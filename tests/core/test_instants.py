@@ -5,7 +5,17 @@ from astropy.time import Time
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assembler.core.instants import DAY, SECOND, format_iso, from_unix, modified_julian_date, parse_duration, parse_iso, parse_number, unix_seconds
+from assembler.core.instants import (
+    DAY,
+    SECOND,
+    format_iso,
+    from_unix,
+    modified_julian_date,
+    parse_duration,
+    parse_iso,
+    parse_number,
+    unix_seconds,
+)
 
 INSTANTS = st.integers(3 * 365 * DAY, 55 * 365 * DAY)
 
@@ -29,7 +39,9 @@ def test_a_number_with_all_its_digits_is_exact_to_the_nanosecond(instant):
     assert from_unix(unix_seconds(instant // 1000 * 1000)) == instant // 1000 * 1000
 
 
-@pytest.mark.parametrize("text", ["", "2024-04-22", "22/04/24", "2024-13-01T00:00:00", "2024-04-22T25:00:00", "2024-04-22T08:00:00+10:00", "None"])
+@pytest.mark.parametrize(
+    "text", ["", "2024-04-22", "22/04/24", "2024-13-01T00:00:00", "2024-04-22T25:00:00", "2024-04-22T08:00:00+10:00", "None"]
+)
 def test_what_is_no_instant_is_refused(text):
     with pytest.raises(ValueError, match=r".+"):
         parse_iso(text)

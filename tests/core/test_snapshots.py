@@ -1,6 +1,7 @@
 """Snapshots: typed values, nothing invented, and numbers that agree with numpy."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -79,7 +80,9 @@ def test_digits_go_through_as_they_were_broadcast(text, form, field):
     assert field_of(text, form).strip() == field
 
 
-@pytest.mark.parametrize(("text", "form"), [("Off", "float"), ("1.5", "int"), ("nan", "float"), ("yes", "bool"), ("", "float"), ("1_000", "int")])
+@pytest.mark.parametrize(
+    ("text", "form"), [("Off", "float"), ("1.5", "int"), ("nan", "float"), ("yes", "bool"), ("", "float"), ("1_000", "int")]
+)
 def test_a_value_that_does_not_fit_is_an_undefined_card_and_a_finding(text, form):
     cards, findings = snapshot_cards(instrument(snapshot("begin", keyword("KEY", form=form))), answers(KEY=text))
     assert "KEY     =" in [c.rstrip() for c in cards]
@@ -118,8 +121,14 @@ def test_a_value_of_a_megabyte_takes_no_more_room_than_it_may():
     assert len(snapshot_cards(one, told)[0]) < 80
 
 
+def test_text_has_no_numbers_even_where_it_looks_like_one():
+    told = replace(answers(MD5="7046E41"), aggregates={"svc.MD5": aggregate(["7046E41"])})
+    table = telemetry_table(instrument(snapshot("begin", keyword("MD5"))), told)
+    assert table.rows[0][1:6] == (None, None, None, None, 1)
+
+
 def test_the_table_falls_back_to_the_last_value_before_the_exposure():
-    table = telemetry_table(instrument(snapshot("begin", keyword("TEMP"))), answers(TEMP="21.5"))
+    table = telemetry_table(instrument(snapshot("begin", keyword("TEMP", form="float"))), answers(TEMP="21.5"))
     row = dict(zip([c.name for c in table.columns], table.rows[0], strict=True))
     assert (row["average"], row["stddev"], row["min"], row["max"], row["samples"]) == (21.5, 0.0, 21.5, 21.5, 0)
     assert (row["begin"], row["begin_time"], row["cards"]) == ("21.5", "1970-01-01T00:00:10.000000", "TEMP@begin")

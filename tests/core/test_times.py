@@ -77,9 +77,7 @@ def test_the_reverse_is_said():
 
 
 SECONDS = st.one_of(st.none(), st.integers(-2000, 2000))
-FILES = st.lists(
-    st.tuples(st.sampled_from(["green", "red", "meter", "guide"]), SECONDS, SECONDS), unique_by=lambda f: f[0], max_size=4
-)
+FILES = st.lists(st.tuples(st.sampled_from(["green", "red", "meter", "guide"]), SECONDS, SECONDS), unique_by=lambda f: f[0], max_size=4)
 
 
 @given(FILES, st.one_of(st.none(), st.tuples(SECONDS, SECONDS)), st.randoms(use_true_random=False))

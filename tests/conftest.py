@@ -1,0 +1,98 @@
+"""What many tests need: the shipped instrument, and a small night of it."""
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import kpf_night
+import pytest
+from hypothesis import settings
+
+from assembler.config import Loaded, load_instrument, read_instrument
+from assembler.core.instrument import Instrument
+from assembler.service.finder import Found, find_night
+from assembler.service.pipeline import Outcome, assemble
+from assembler.telemetry import sqlite
+from assembler.telemetry.history import open_history
+from assembler.telemetry.load import read_csv
+
+ROOT = Path(__file__).parent.parent
+WRITTEN = 1_790_000_000 * 10**9
+"""An instant [ns] for DATE, so that L0s of the tests are the same every time."""
+
+settings.register_profile("default", deadline=None)
+settings.load_profile("default")
+
+ONE = """
+instrument: one
+filename: "{stem}.l0.fits"
+origins:
+  cam: {prefix: CM, flag: CAM, file: CAMFN, files: "*", times: {begin: DATE-BEG, end: DATE-END}}
+"""
+"""An instrument of one camera, whatever its file is called."""
+
+
+def pytest_addoption(parser):
+    parser.addoption("--renew-golden", action="store_true", help="write the golden files anew, for review")
+
+
+@pytest.fixture(scope="session")
+def loaded() -> Loaded:
+    return load_instrument(ROOT / "prefixes.yaml")
+
+
+@pytest.fixture(scope="session")
+def kpf(loaded) -> Instrument:
+    return loaded.instrument
+
+
+@pytest.fixture(scope="session")
+def one() -> Instrument:
+    return read_instrument(ONE, "one.yaml").instrument
+
+
+@pytest.fixture
+def night(tmp_path) -> kpf_night.Night:
+    return kpf_night.make_night(tmp_path / "data")
+
+
+@pytest.fixture
+def history_url(night, tmp_path) -> str:
+    """Return the URL of a history with the night's telemetry."""
+    path = tmp_path / "history.db"
+    sqlite.load(str(path), read_csv(night.telemetry))
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture
+def found(kpf, night) -> Found:
+    return find_night(kpf, night.directory, night.frames[0])
+
+
+@pytest.fixture
+def make(tmp_path) -> Callable[..., Outcome]:
+    """Return what assembles: an exposure, with or without a history, into the directory out."""
+
+    def assemble_one(found: Found, url: str | None = None, out: Path | None = None, written: int = WRITTEN) -> Outcome:
+        history = open_history(url) if url else None
+        try:
+            return assemble(found, history, out or tmp_path / "out", version="test", clock=lambda: written)
+        finally:
+            if history:
+                history.close()
+
+    return assemble_one
+
+
+@pytest.fixture(scope="session")
+def fitsverify() -> Callable[[Path], None]:
+    """Return what runs the FITS community's verifier, where it is installed (CI installs it)."""
+    program = shutil.which("fitsverify")
+
+    def verify(path: Path) -> None:
+        if program:
+            told = subprocess.run([program, "-q", "-e", str(path)], capture_output=True, text=True, check=False).stdout
+            assert told.startswith("verification OK"), told
+
+    return verify
