@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from assembler.service.finder import Found
     from assembler.telemetry.history import History
 
-_GLYPHS = {"error": "ERROR", "warning": "warning", "info": "info"}
+_WORDS = {"error": "ERROR", "warning": "warning", "info": "info"}
 
 INSTRUMENT = click.option("-i", "--instrument", metavar="FILE", help="The instrument's YAML [default: prefixes.yaml].")
 HISTORY = click.option("--history", metavar="URL", help="The keyword history: sqlite:///PATH. Without one, times come from the files.")
@@ -322,7 +322,7 @@ def _tell(findings: "Sequence[Finding]") -> None:
 
 def _line(found: "Finding") -> str:
     about = " ".join(part for part in (found.origin, found.keyword) if part)
-    return _one_line(f"{_GLYPHS[found.severity]:8}{found.code}{f' ({about})' if about else ''}: {found.message}")
+    return f"{_WORDS[found.severity]:8}" + _one_line(f"{found.code}{f' ({about})' if about else ''}: {found.message}")
 
 
 def _finding(found: "Finding") -> dict[str, str]:

@@ -29,7 +29,7 @@ from assembler.core.instrument import (
     ValueType,
 )
 from assembler.core.plan import OWN_TABLES
-from assembler.core.primary import reserved_names
+from assembler.core.primary import OWN_KEYWORDS, reserved_names
 from assembler.errors import ConfigurationError
 from assembler.yaml import Place, dotted, read_yaml
 
@@ -238,13 +238,7 @@ def _contradictions(model: _Instrument) -> Iterator[tuple[Place, str]]:
     """Yield what is right by itself and wrong together, with its place."""
     if not model.origins:
         yield ("origins",), "expected at least one origin"
-    for what in ("prefix", "flag", "file"):
-        owners: dict[str, str] = {}
-        for name, origin in model.origins.items():
-            given = getattr(origin, what)
-            if given in owners:
-                yield ("origins", name, what), f"{given} is that of {owners[given]} already; expected another one"
-            owners.setdefault(given, name)
+    yield from _contradicting_cards(model)
     instrument = _instrument(model)
     reserved = reserved_names(instrument)
     yield from _contradicting_names(model, reserved)
@@ -260,6 +254,26 @@ def _contradictions(model: _Instrument) -> Iterator[tuple[Place, str]]:
             others = [m for m, s in model.snapshots.items() if m != moment and card in s.keywords and s.keywords[card].prefer]
             if keyword.prefer and others:
                 yield (*where, "prefer"), f"snapshot {others[0]} is preferred too; expected one"
+
+
+def _contradicting_cards(model: _Instrument) -> Iterator[tuple[Place, str]]:
+    """Yield prefixes, and cards of the L0 itself, that two would share."""
+    prefixes: dict[str, str] = {}
+    owners = dict.fromkeys(OWN_KEYWORDS, "every L0")
+    claims: list[tuple[Place, str, str]] = []
+    for name, origin in model.origins.items():
+        place: Place = ("origins", name)
+        if origin.prefix in prefixes:
+            yield (*place, "prefix"), f"{origin.prefix} is that of {prefixes[origin.prefix]} already; expected another one"
+        prefixes.setdefault(origin.prefix, name)
+        claims += [((*place, "flag"), origin.flag, name), ((*place, "file"), origin.file, name)]
+    for what, service in (("begin", model.exposure.begin), ("end", model.exposure.end)):
+        if service:
+            claims.append((("exposure", what, "card"), service.card, "the exposure service"))
+    for place, card, owner in claims:
+        if card in owners:
+            yield place, f"{card} is that of {owners[card]} already; expected another one"
+        owners.setdefault(card, owner)
 
 
 def _contradicting_names(model: _Instrument, reserved: frozenset[str]) -> Iterator[tuple[Place, str]]:

@@ -51,8 +51,6 @@ class Draft:
 def draft(directory: Path, filename: str) -> Iterator[Draft]:
     """Make a file of a unique hidden name beside the target; remove it on the way out, whatever happens.
 
-    Drafts of the same L0 that a killed process left behind are removed too: they are those that nobody locks.
-
     Raises
     ------
     OutputError
@@ -60,7 +58,6 @@ def draft(directory: Path, filename: str) -> Iterator[Draft]:
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(directory, filename)
         path = directory / f".{filename}.{os.urandom(8).hex()}{_SUFFIX}"
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     except OSError as error:
@@ -98,7 +95,7 @@ def write_l0(plan: Plan, target: Draft) -> tuple[Plan, dict[str, int]]:
     pieces = [p for number, hdu in enumerate(plan.hdus) if isinstance(hdu.data, Source) for p in _pieces(number, hdu, starts[number])]
     try:
         sums = dict.fromkeys(range(len(plan.hdus)), 0)
-        for number, part in _copy(pieces, descriptor):
+        for number, part in _copy(pieces, target):
             sums[number] = fold(sums[number] + part)
         told = {h.name: sums[n] for n, h in enumerate(plan.hdus) if n and not isinstance(h.data, Table)}
         plan = conclude(plan, told)
@@ -110,7 +107,7 @@ def write_l0(plan: Plan, target: Draft) -> tuple[Plan, dict[str, int]]:
             _write(descriptor, render_header(hdu.cards, sums[number]), starts[number])
         os.fsync(descriptor)
     except OSError as error:
-        raise OutputError(f"{target.path.parent}: the L0 cannot be written: {error.strerror}") from error
+        raise _cannot_write(target, error) from error
     return plan, told
 
 
@@ -196,8 +193,8 @@ def _pieces(number: int, hdu: PlannedHdu, start: int) -> Iterator[Piece]:
         yield Piece(hdu=number, source=source, start=source.offset + offset, length=length, target=target + offset)
 
 
-def _copy(pieces: Sequence[Piece], descriptor: int | None) -> Iterator[tuple[int, int]]:
-    """Copy pieces side by side; yield the number of the HDU and the sum of each. Without a descriptor only sum."""
+def _copy(pieces: Sequence[Piece], target: Draft | None) -> Iterator[tuple[int, int]]:
+    """Copy pieces side by side; yield the number of the HDU and the sum of each. Without a target only sum."""
     jobs: dict[tuple[str, int], list[Piece]] = {}
     for place, piece in enumerate(pieces):
         # A compressed file is read once, from its start on; pieces of another one are independent.
@@ -205,17 +202,17 @@ def _copy(pieces: Sequence[Piece], descriptor: int | None) -> Iterator[tuple[int
         jobs.setdefault(key, []).append(piece)
     if sum(p.length for p in pieces) <= SEGMENT:
         for job in jobs.values():
-            yield from _copy_job(job, descriptor)
+            yield from _copy_job(job, target)
         return
     pool = ThreadPoolExecutor(WORKERS)
     try:
-        for result in pool.map(lambda job: _copy_job(job, descriptor), jobs.values()):
+        for result in pool.map(lambda job: _copy_job(job, target), jobs.values()):
             yield from result
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _copy_job(job: list[Piece], descriptor: int | None) -> list[tuple[int, int]]:
+def _copy_job(job: list[Piece], target: Draft | None) -> list[tuple[int, int]]:
     """Copy the pieces of one file, in the order that they have there."""
     source = job[0].source
     buffer = memoryview(bytearray(min(BUFFER, max(p.length for p in job))))
@@ -233,16 +230,13 @@ def _copy_job(job: list[Piece], descriptor: int | None) -> list[tuple[int, int]]
                             f"{source.path}: became shorter while it was read", path=source.path, reason="still-growing", retry=True
                         )
                     total += word_sum(part)
-                    if descriptor is not None:
-                        try:
-                            _write(descriptor, part, piece.target + done)
-                        except OSError as error:
-                            raise OutputError(f"the L0 cannot be written: {error.strerror}") from error
+                    if target:
+                        _write_part(target, part, piece.target + done)
                     done += len(part)
             except (OSError, EOFError) as error:
                 raise InputError(f"{source.path}: cannot be read: {error}", path=source.path, retry=True) from error
-            if descriptor is not None:
-                _write_out(descriptor, piece.target, piece.length)
+            if target:
+                _write_out(target.descriptor, piece.target, piece.length)
             results.append((piece.hdu, fold(total)))
         _check_unchanged(signature_of(stream), source)
     return results
@@ -260,6 +254,18 @@ def _fill(stream: object, view: memoryview) -> memoryview:
     while done < len(view) and (count := stream.readinto(view[done:])):  # type: ignore[attr-defined]
         done += count
     return view[:done]
+
+
+def _write_part(target: Draft, data: memoryview, offset: int) -> None:
+    """Write while reading: an error here is the disk's, not the sub-FITS's."""
+    try:
+        _write(target.descriptor, data, offset)
+    except OSError as error:
+        raise _cannot_write(target, error) from error
+
+
+def _cannot_write(target: Draft, error: OSError) -> OutputError:
+    return OutputError(f"{target.path.parent}: the L0 cannot be written: {error.strerror}")
 
 
 def _write(descriptor: int, data: bytes | memoryview, offset: int) -> None:
@@ -293,10 +299,11 @@ def _filled(data: bytes) -> bytes:
     return data.ljust(padded(len(data)), b"\0")
 
 
-def _remove_abandoned(directory: Path, filename: str) -> None:
-    """Remove drafts of an L0 that no living process holds."""
+def remove_abandoned(directory: Path, filename: str) -> None:
+    """Remove the drafts of an L0 that a killed process left behind: those that nobody locks."""
     start = f".{filename}."
-    with os.scandir(directory) as entries:
+    found = []
+    with suppress(OSError), os.scandir(directory) as entries:
         found = [e.path for e in entries if e.name.startswith(start) and e.name.endswith(_SUFFIX)]
     for path in found:
         with suppress(OSError):

@@ -13,7 +13,7 @@ from assembler.core.snapshots import Answers, Sample
 from assembler.core.times import SERVICE, Candidate, Times, reconcile, service_moments
 from assembler.errors import InputError, OutputError, VerificationError
 from assembler.fits.verifier import verify_plan
-from assembler.fits.writer import draft, publish, read_sums, write_l0
+from assembler.fits.writer import draft, publish, read_sums, remove_abandoned, write_l0
 from assembler.service.finder import Found, file_times
 from assembler.telemetry.history import History
 
@@ -94,6 +94,7 @@ def assemble(found: Found, history: History | None, directory: Path, *, version:
 
 
 def _make(plan: Plan, directory: Path) -> Outcome:
+    remove_abandoned(directory, plan.filename)
     if _is_there(directory, plan.filename):
         return _left_alone(plan, directory)
     with draft(directory, plan.filename) as target:

@@ -16,7 +16,7 @@ from assembler.core.plan import Source
 from assembler.errors import InputError, OutputError, VerificationError
 from assembler.fits.blocks import scan
 from assembler.fits.verifier import verify_file, verify_plan
-from assembler.fits.writer import draft, publish, read_sums, write_l0
+from assembler.fits.writer import draft, publish, read_sums, remove_abandoned, write_l0
 
 
 def test_every_data_unit_is_byte_for_byte_that_of_its_sub_fits(found, history_url, make):
@@ -91,7 +91,8 @@ def test_a_draft_that_a_killed_process_left_is_removed_and_one_in_use_is_not(tmp
     abandoned.write_bytes(b"half")
     other = tmp_path / ".y.fits.0123456789abcdef.part"
     other.write_bytes(b"another L0's")
-    with draft(tmp_path, "x.fits") as living, draft(tmp_path, "x.fits"):
+    with draft(tmp_path, "x.fits") as living:
+        remove_abandoned(tmp_path, "x.fits")
         assert living.path.exists()
         assert not abandoned.exists()
     assert os.listdir(tmp_path) == [other.name]

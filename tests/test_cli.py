@@ -1,0 +1,207 @@
+"""The commands as a person and a script use them: what they print, where, and their exit codes."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from astropy.io import fits
+
+from assembler import __version__
+from assembler.cli import command, run
+from assembler.core.plan import from_json
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Return what runs a command in this process: (exit code, standard output, standard error)."""
+    monkeypatch.chdir(ROOT)
+
+    def invoke(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["assembler", *map(str, words)])
+        code = run()
+        return code, *capsys.readouterr()
+
+    return invoke
+
+
+@pytest.fixture
+def l0(call, night, history_url) -> Path:
+    code, out, _ = call("assemble", night.directory, "--frame", night.frames[0], "--history", history_url)
+    assert code == 0
+    return Path(out.strip())
+
+
+def test_assemble_prints_the_path_and_nothing_else_on_standard_output(l0, night):
+    assert l0 == night.directory / "L0" / "KP.20240422.28832.89.fits"
+    with fits.open(l0) as hdus:
+        assert hdus[0].header["OFNAME"] == l0.name
+        assert hdus[0].header["FAVER"] == __version__
+
+
+def test_the_real_times_come_from_the_exposure_service(l0, call):
+    with fits.open(l0) as hdus:
+        header = hdus[0].header
+        assert header["DATE-BEG"] == "2024-04-22T08:00:32.886179"
+        assert header["STARTIME"] == "2024-04-22T08:00:32.886"
+        assert header.comments["DATE-BEG"] == "begin, from exposure service"
+
+
+def test_assemble_again_is_done_at_once(l0, call, night, history_url):
+    code, out, told = call("assemble", night.directory, "--frame", night.frames[0], "--history", history_url)
+    assert (code, Path(out.strip())) == (0, l0)
+    assert "it was there already" in told
+
+
+def test_findings_of_severity_error_exit_1_and_go_to_standard_error(call, night, history_url):
+    night.sub_fits(night.frames[0])["red"].unlink()
+    code, out, told = call("assemble", night.directory, "--frame", night.frames[0], "--history", history_url)
+    assert code == 1
+    assert Path(out.strip()).is_file()
+    assert "ERROR   absent-though-triggered (red)" in told
+
+
+def test_given_files_and_json(call, night, tmp_path):
+    paths = night.sub_fits(night.frames[0]).values()
+    code, out, _ = call("assemble", "--json", "--out", tmp_path / "here", *paths)
+    told = json.loads(out)
+    assert (code, told["made"]) == (0, True)
+    assert Path(told["path"]).parent == tmp_path / "here"
+    assert {"code", "severity", "origin", "keyword", "message"} == set(told["findings"][0])
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["assemble"], 2, "name the sub-FITS"),
+        (["assemble", "--frame", "x", "."], 2, "--frame"),
+        (["assemble", "a", "b", "--frame", "1"], 2, "one night's directory"),
+        (["assemble", "tests"], 2, "which frame?"),
+        (["assemble", "nobody.fits"], 2, "fits the pattern of no origin"),
+        (["assemble", "tests", "--frame", "1"], 3, "no sub-FITS to assemble"),
+        (["assemble", "nowhere", "--frame", "1"], 3, "no such directory"),
+        (["assemble", "green=/nowhere.fits"], 3, "there is no such file"),
+        (["assemble", "tests", "--frame", "1", "--history", "sqlite:///nowhere.db"], 5, "there is no history"),
+        (["assemble", "tests", "--frame", "1", "--history", "mongodb://x"], 2, "expected sqlite:///PATH"),
+        (["assemble", "tests", "--frame", "1", "-i", "nowhere.yaml"], 2, "nowhere.yaml: cannot be read"),
+        (["plan", "--lint", "-i", "pyproject.toml"], 2, "pyproject.toml:"),
+        (["verify", "Makefile"], 1, ""),
+        (["explain", "Makefile", "DATE"], 3, "no FITS file"),
+        (["telemetry", "load", "Makefile", "--history", "sqlite:////nowhere/x.db"], 5, "no directory"),
+        (["frobnicate"], 2, "No such command"),
+    ],
+)
+def test_what_cannot_be_done_is_one_clear_line_and_its_exit_code(call, words, code, told):
+    given_code, out, err = call(*words)
+    assert (given_code, told in err) == (code, True), err
+    assert "Traceback" not in err
+    assert out == "" or words[0] == "verify"
+
+
+def test_the_output_directory_that_is_a_file_exits_4(call, night, tmp_path):
+    (tmp_path / "file").write_text("")
+    code, _, told = call("assemble", night.directory, "--frame", night.frames[0], "--out", tmp_path / "file")
+    assert code == 4
+    assert "file: cannot" in told
+
+
+def test_plan_prints_primary_hdus_fates_and_findings_and_writes_nothing(call, night, history_url):
+    code, out, _ = call("plan", night.directory, "--frame", night.frames[0], "--history", history_url)
+    assert code == 0
+    for expected in (
+        "# KP.20240422.28832.89.fits",
+        "RDTM_ZO = 'GMT     '           / time zone Kwd red TM_ZONE",
+        "GREEN_AMP1",
+        "prefixed   PRIMARY RDTM_ZO",
+        "amplifier  GREEN_AMP1 GAIN02",
+        "warning not-available (HEART12)",
+    ):
+        assert expected in out
+    assert not (night.directory / "L0").exists()
+
+
+def test_plan_as_json_is_the_plan(call, night, history_url):
+    _, out, _ = call("plan", "--json", night.directory, "--frame", night.frames[0], "--history", history_url)
+    assert from_json(out).filename == "KP.20240422.28832.89.fits"
+
+
+def test_lint_checks_the_yaml_alone_and_against_samples(call, night, tmp_path):
+    assert call("plan", "--lint")[:2] == (0, "KPF: 5 origins, 216 telemetry cards, 123 keywords of the table: fine\n")
+    paths = [p for n, p in night.sub_fits(night.frames[0]).items() if n in ("green", "red")]
+    assert call("plan", "--lint", *paths)[0] == 0
+    yaml = tmp_path / "less.yaml"
+    yaml.write_text((ROOT / "prefixes.yaml").read_text().replace("      ACFMD5: RDACFSUM", "      OTHER: RDACFSUM"))
+    code, out, _ = call("plan", "--lint", "-i", yaml, *paths)
+    assert code == 1
+    assert out.startswith("warning name-collision (red ")
+
+
+def test_verify_says_which_file_is_wrong(call, l0, tmp_path):
+    bad = tmp_path / l0.name
+    bad.write_bytes(l0.read_bytes()[:-2880])
+    code, out, _ = call("verify", l0, bad)
+    assert code == 1
+    assert f"{l0}: verified\n" in out
+    assert f"{bad}: FAILED" in out
+    code, out, _ = call("verify", "--json", l0)
+    assert (code, json.loads(out)[0]["verified"]) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "told"),
+    [
+        ("RDTM_ZO", ["kpf_215921.fits, HDU 0, card ", "of red", "TM_ZONE = 'GMT     '           / time zone", "prefixed"]),
+        ("tm_zone", ["RDTM_ZO in PRIMARY", "GRTM_ZO in PRIMARY"]),
+        ("GAIN02", ["GAIN02 in GREEN_AMP1", "GAIN02 in RED_AMP1", "moved to the extension of its amplifier"]),
+        ("TARGNAME", ["history keyword kpfconfig.TARGNAME", "begin, asked as of 2024-04-22T08:00:32.986179 UTC", " s before", "T001823"]),
+        ("HEART12", ["history keyword kpfmon.heart_12", "not available"]),
+        ("DATE-BEG", ["the assembler itself", "from exposure service"]),
+        ("BITPIX", ["describes the file that it was in"]),
+        ("TEMPDET", ["TEMPDET in CA_HK", "kept as it was", "GCTEMPD in PRIMARY"]),
+    ],
+)
+def test_explain_tells_where_a_card_came_from(call, l0, keyword, told):
+    code, out, _ = call("explain", l0, keyword)
+    assert code == 0
+    assert [t for t in told if t not in out] == []
+    code, out, _ = call("explain", "--json", l0, keyword)
+    assert json.loads(out)[0]["facts"]
+
+
+def test_explain_of_nothing_exits_3(call, l0):
+    code, _, told = call("explain", l0, "NOSUCH")
+    assert code == 3
+    assert "no card NOSUCH" in told
+
+
+def test_telemetry_load_says_how_much(call, night, tmp_path):
+    code, out, _ = call("telemetry", "load", night.telemetry, "--history", f"sqlite:///{tmp_path / 'h.db'}")
+    assert code == 0
+    assert out.endswith(" samples\n")
+
+
+@pytest.mark.parametrize("words", [[], ["assemble"], ["plan"], ["verify"], ["explain"], ["telemetry"], ["telemetry", "load"]])
+def test_every_command_has_help_with_an_example(call, words):
+    code, out, _ = call(*words, "--help")
+    assert code == 0
+    if words and words != ["telemetry"]:
+        assert f"assembler {' '.join(words)} " in out.split("Usage:")[1].partition("\n")[2]
+
+
+def test_every_command_that_has_a_result_has_json():
+    def leaves(group):
+        return [leaf for c in group.commands.values() for leaf in (leaves(c) if hasattr(c, "commands") else [c])]
+
+    assert all("--json" in [o for p in c.params for o in p.opts] for c in leaves(command))
+
+
+def test_a_reader_that_goes_away_is_no_matter(night):
+    program = [sys.executable, "-m", "assembler", "plan", str(night.directory), "--frame", str(night.frames[0])]
+    reader = subprocess.Popen(["head", "-1"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    writer = subprocess.run(program, stdout=reader.stdin, stderr=subprocess.PIPE, text=True, cwd=ROOT, check=False)
+    reader.communicate()
+    assert "Traceback" not in writer.stderr
+    assert writer.returncode in (0, 1)

@@ -1,0 +1,182 @@
+"""The YAML: what is right becomes values, what is wrong is one line that says where and what was expected."""
+
+import os
+from pathlib import Path
+
+import kpf_night
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from assembler.config import default_instrument, load_instrument, read_instrument
+from assembler.core.cards import keyword_of
+from assembler.core.prefixes import rule_name
+from assembler.core.snapshots import writers
+from assembler.errors import ConfigurationError
+
+ROOT = Path(__file__).parent.parent
+GOOD = """\
+instrument: test
+filename: T.{date}.{seconds}.fits
+exposure:
+  begin: {from: svc.BEGIN, card: TBEG}
+  trust: [one, two]
+origins:
+  one:
+    prefix: ON
+    flag: ONE
+    file: ONEFN
+    files: One/one_{frame}.fits
+    extensions: {ONE_A: 1, ONE_B: "SCI,2"}
+    amplifiers:
+      extensions: [ONE_A, ONE_B]
+      cards:
+        GAIN##: {modes: {2: {02: 1, 03: 2}}}
+    times: {begin: DATE-BEG, tolerance: 0.5 s}
+    renames: {LONGNAME: ONLONG}
+  two:
+    prefix: TW
+    flag: TWO
+    file: TWOFN
+    files: Two/*.fits
+    match: time
+snapshots:
+  begin:
+    offset: 100 ms
+    keywords:
+      TEMP: {from: met.TEMP, type: float}
+telemetry:
+  met.TEMP: {unit: C}
+"""
+
+
+def test_what_is_right_becomes_values():
+    instrument = read_instrument(GOOD, "good.yaml").instrument
+    one, two = instrument.origins
+    assert (one.prefix, one.times.tolerance, two.match) == ("ON", 500_000_000, "time")
+    assert one.amplifier_cards[0].modes == {2: {"02": 1, "03": 2}}
+    assert instrument.snapshots[0].offset == 100_000_000
+    assert instrument.sources() == ("met.TEMP",)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "told"),
+    [
+        ("instrument: test", "instrumant: test", 1, "instrumant: is not known; expected instrument, filename"),
+        ("    prefix: ON\n", "    prefix: ON\n    colour: red\n", 9, "colour: is not known; expected prefix, flag"),
+        ("    prefix: ON\n", "    prefix: ON\n    prefix: OM\n", 9, "stands here again; expected it once, it is in line 8"),
+        ("prefix: ON", "prefix: ONE", 8, "expected two upper-case letters, found 'ONE'"),
+        ("prefix: ON", "prefix: NO1", 8, "expected two upper-case letters"),
+        ("prefix: ON", "prefix: 12", 8, "Input should be a valid string, found 12"),
+        ("prefix: TW", "prefix: ON", 20, "ON is that of one already; expected another one"),
+        ("flag: TWO", "flag: ONE", 21, "ONE is that of one already"),
+        ("flag: TWO", "flag: DATE", 21, "DATE is that of every L0 already"),
+        ("file: TWOFN", "file: ONE", 22, "ONE is that of one already"),
+        ("card: TBEG", "card: TWO", 4, "TWO is that of two already"),
+        ("filename: T.{date}.{seconds}.fits\n", "", 1, "filename: is missing"),
+        ("file: TWOFN", "file: TOOLONGNAME", 22, "up to 8"),
+        ("{LONGNAME: ONLONG}", "{LONGNAME: ONLONG, OTHERS: ONLONG}", 18, "ONLONG is the new name of LONGNAME of one already"),
+        ("{LONGNAME: ONLONG}", "{LONGNAME: TEMP}", 18, "TEMP is a card of the L0 itself or of its telemetry"),
+        ("{LONGNAME: ONLONG}", "{LONGNAME: lower}", 18, "a FITS keyword"),
+        ("tolerance: 0.5 s", "tolerance: 0.5", 17, "found 0.5"),
+        ("tolerance: 0.5 s", "tolerance: half s", 17, "for example '0.1 s'"),
+        ("offset: 100 ms", "offset: 100 parsec", 27, "for example '0.1 s'"),
+        ("match: time", "match: colour", 24, "'frame' or 'time'"),
+        ("files: Two/*.fits", "files: ../Two/*.fits", 23, "a path below the night's directory"),
+        ("files: Two/*.fits", "files: /etc/*.fits", 23, "a path below the night's directory"),
+        ("filename: T.{date}.{seconds}.fits", "filename: ../{date}.fits", 2, "no directory"),
+        ("filename: T.{date}.{seconds}.fits", "filename: '{date.__class__}.fits'", 2, "{date}, {seconds}"),
+        ("trust: [one, two]", "trust: [one, three]", 5, "expected an origin: one, two; found three"),
+        ("{ONE_A: 1, ONE_B:", "{ONE_A: -1, ONE_B:", 12, "expected an HDU's number"),
+        ("{ONE_A: 1, ONE_B:", "{CARDS: 1, ONE_B:", 12, "already; expected another name"),
+        ("extensions: [ONE_A, ONE_B]", "extensions: [ONE_A, ONE_C]", 14, "ONE_C is no extension of one"),
+        ("{02: 1, 03: 2}", "{2: 1, 03: 2}", 16, "expected 2 digits"),
+        ("{02: 1, 03: 2}", "{02: 1, 03: 3}", 16, "expected an amplifier from 1 to 2"),
+        ("{from: met.TEMP, type: float}", "{from: TEMP, type: float}", 29, "expected service.KEYWORD"),
+        ("{from: met.TEMP, type: float}", "{from: met.TEMP, type: real}", 29, "'str', 'int', 'float' or 'bool'"),
+        ("      TEMP: {from", "      DATE: {from", 29, "the L0 itself has a card of that name"),
+        ("      TEMP: {from", "      NAXIS3: {from", 29, "the L0 itself has a card of that name"),
+
+        ("match: time", "match: [time", 25, "is no YAML"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_one_line_with_file_line_and_what_was_expected(old, new, line, told):
+    assert old in GOOD
+    with pytest.raises(ConfigurationError) as caught:
+        read_instrument(GOOD.replace(old, new, 1), "my.yaml")
+    message = str(caught.value)
+    assert message.startswith(f"my.yaml:{line}: "), message
+    assert told in message
+    assert "\n" not in message
+
+
+def test_an_instrument_needs_an_origin():
+    with pytest.raises(ConfigurationError, match="origins: expected at least one origin"):
+        read_instrument("instrument: none\nfilename: a.fits\norigins: {}\n", "my.yaml")
+
+
+def test_a_card_that_two_snapshots_both_prefer_is_refused():
+    text = GOOD.replace("type: float}", "type: float, prefer: true}").replace(
+        "telemetry:", "  end:\n    keywords:\n      TEMP: {from: met.TEMP, prefer: true}\ntelemetry:"
+    )
+    with pytest.raises(ConfigurationError, match=r"my\.yaml:\d+: .*prefer: snapshot .* is preferred too"):
+        read_instrument(text, "my.yaml")
+
+
+@given(st.text(max_size=300))
+def test_any_text_is_an_instrument_or_one_clear_error(text):
+    try:
+        read_instrument(text, "my.yaml")
+    except ConfigurationError as error:
+        told = str(error)
+    else:
+        return
+    assert told.startswith("my.yaml:")
+    assert "\n" not in told
+
+
+def test_aliases_that_multiply_are_stopped():
+    bomb = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+        f"{b}: &{b} [{', '.join(['*' + a] * 10)}]\n" for a, b in zip("abcdefg", "bcdefgh", strict=True)
+    )
+    with pytest.raises(ConfigurationError, match="nodes"):
+        read_instrument(bomb, "bomb.yaml")
+
+
+def test_a_file_that_is_not_there_is_one_clear_error(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"nothing\.yaml: cannot be read"):
+        load_instrument(tmp_path / "nothing.yaml")
+    (tmp_path / "latin.yaml").write_bytes(b"instrument: \xe9")
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        load_instrument(tmp_path / "latin.yaml")
+
+
+def test_the_shipped_yaml_is_found_from_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_instrument(default_instrument()).instrument.name == "KPF"
+    (tmp_path / "prefixes.yaml").write_text(GOOD)
+    assert load_instrument(default_instrument()).instrument.name == "test"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.yaml")), ids=os.path.basename)
+def test_the_examples_are_right(path):
+    assert load_instrument(path).instrument.origins
+
+
+class TestKpf:
+    def test_five_origins_with_their_prefixes(self, kpf):
+        assert {o.name: o.prefix for o in kpf.origins} == {"green": "GR", "red": "RD", "ca_hk": "HK", "expmeter": "EM", "guide": "GC"}
+
+    def test_every_telemetry_card_has_one_writer_and_every_table_row_a_description(self, kpf):
+        assert len(writers(kpf)) == 215
+        assert len(kpf.table) == 123
+        assert all(k.comment for k in kpf.table)
+
+    def test_renames_are_made_only_where_the_rule_would_collide(self, kpf):
+        telemetry = set(writers(kpf))
+        for origin in kpf.origins:
+            header = {keyword_of(card) for card in kpf_night.header_cards(origin.name)}
+            ruled = [rule_name(origin.prefix, keyword) for keyword in header - {"COMMENT", "HISTORY"}]
+            for keyword in origin.renames:
+                name = rule_name(origin.prefix, keyword)
+                assert ruled.count(name) > 1 or name in telemetry, keyword
