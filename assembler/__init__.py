@@ -1,8 +1,10 @@
 """The L0 assembler: makes of what each camera of an instrument wrote the one FITS file that an archive keeps.
 
->>> from assembler import load_instrument, assemble  # doctest: +SKIP
-
 Names are imported when they are first used, so that ``assembler --help`` is quick.
+
+>>> from assembler import l0_name
+>>> l0_name.__module__
+'assembler.core.plan'
 """
 
 from importlib import import_module
@@ -16,6 +18,7 @@ _HOMES = {
     "assemble": "assembler.service.pipeline",
     "find_given": "assembler.service.finder",
     "find_night": "assembler.service.finder",
+    "l0_name": "assembler.core.plan",
     "load_instrument": "assembler.config",
     "open_history": "assembler.telemetry.history",
     "plan_exposure": "assembler.service.pipeline",

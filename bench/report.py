@@ -13,7 +13,9 @@ from runner import Cost
 
 WARNING = (
     "Seconds on a shared machine are noisy, those of disks most of all: the ratios are what counts. They compare runs that "
-    "followed each other within a round. The limits are held against the median of the ratios of the rounds."
+    "followed each other within a round. The limits are held against the median of the ratios of the rounds. Where the "
+    "ratio of the best times tells something else, the machine was busy: virtual ones, for example, give unused memory back "
+    "to their host, and whoever is the first to need it again waits for it. Then measure again, with more rounds."
 )
 LIBRARIES = ("numpy", "astropy", "fitsio", "pydantic", "ruamel.yaml", "click")
 ROWS = (
@@ -51,7 +53,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limit:
-    """Something that was promised, and what was measured of it."""
+    """Something that was promised, and what was measured of it; ``best`` is the same by the best times."""
 
     exposure: str
     promise: str
@@ -59,6 +61,7 @@ class Limit:
     limit: float
     unit: str
     at_least: bool = False
+    best: float | None = None
 
     @property
     def verdict(self) -> str:
@@ -70,12 +73,18 @@ class Limit:
     def row(self) -> tuple[str, ...]:
         """Return it as a row of a table."""
         bound = f"{'>=' if self.at_least else '<='} {self.limit:g} {self.unit}"
-        return self.exposure, self.promise, bound, f"{self.measured:.2f} {self.unit}", self.verdict
+        best = f"{self.best:.2f} {self.unit}" if self.best is not None else ""
+        return self.exposure, self.promise, bound, f"{self.measured:.2f} {self.unit}", self.verdict, best
 
 
 def ratio(costs: Mapping[str, Sequence[Cost]], name: str, base: str) -> float:
     """Return the median of the ratios of the rounds."""
     return median(mine.seconds / theirs.seconds for mine, theirs in zip(costs[name], costs[base], strict=True))
+
+
+def best_ratio(costs: Mapping[str, Sequence[Cost]], name: str, base: str) -> float:
+    """Return the ratio of the shortest times: what noise can only add to is least disturbed there."""
+    return _best(costs, name) / _best(costs, base)
 
 
 def costs_table(exposure: Exposure, costs: Mapping[str, Sequence[Cost]], least_peak: float) -> Table:
@@ -99,10 +108,11 @@ def costs_table(exposure: Exposure, costs: Mapping[str, Sequence[Cost]], least_p
                 f"{median(cost.cpu for cost in costs[name]):.3f}",
                 f"{median(times) / base:.2f}",
                 f"{ratio(costs, name, 'cat'):.2f}",
+                f"{best_ratio(costs, name, 'cat'):.2f}",
                 f"< {least_peak:.0f}" if peak <= least_peak * 1.05 else f"{peak:.0f}",
             )
         )
-    columns = ("", "median [s]", "range [s]", "CPU [s]", "ratio of medians", "median ratio", "peak [MiB]")
+    columns = ("", "median [s]", "range [s]", "CPU [s]", "ratio of medians", "median ratio", "ratio of best", "peak [MiB]")
     title = (
         f"{exposure.name}: {_size(exposure.size)} in {len(exposure.inputs)} sub-FITS, {exposure.cards} cards, {len(costs['cat'])} rounds"
     )
@@ -114,25 +124,23 @@ def limits_of(exposure: Exposure, costs: Mapping[str, Sequence[Cost]]) -> list[L
     name, limits = exposure.name, []
     bounds = {"kpf": (2.0, 1.25), "wide": (1.3, 1.3)}.get(name)
     for state, bound in zip(("fresh", "warm"), bounds or (), strict=False):
-        mine = ratio(costs, f"assembler, {state}", "cat")
-        limits.append(Limit(exposure=name, promise=f"time against cat, {state}", measured=mine, limit=bound, unit="x"))
+        limits.append(_ratio_limit(name, costs, state, "cat", "cat", bound))
     for state in ("fresh", "warm"):
-        mine = ratio(costs, f"assembler, {state}", f"astropy, {state}")
-        limits.append(Limit(exposure=name, promise=f"time against plain astropy, {state}", measured=mine, limit=0.5, unit="x"))
+        limits.append(_ratio_limit(name, costs, state, f"astropy, {state}", "plain astropy", 0.5))
     peak = max(cost.peak for cost in costs["assembler, fresh"])
     limits.append(Limit(exposure=name, promise="peak memory, fresh", measured=peak, limit=80, unit="MiB"))
     if "plan" in costs:
-        planning = _seconds(costs, "plan") * 1000
-        limits.append(Limit(exposure=name, promise="cards: planning, warm", measured=planning, limit=20, unit="ms"))
+        planning, best = _seconds(costs, "plan") * 1000, _best(costs, "plan") * 1000
+        limits.append(Limit(exposure=name, promise="cards: planning, warm", measured=planning, limit=20, unit="ms", best=best))
     if "assembler, one core" in costs:
-        rate = 1 / _seconds(costs, "assembler, one core")
-        limits.append(Limit(exposure=name, promise="warm, one core", measured=rate, limit=40, unit="exposures/s", at_least=True))
+        rate, best = 1 / _seconds(costs, "assembler, one core"), 1 / _best(costs, "assembler, one core")
+        limits.append(Limit(exposure=name, promise="warm, one core", measured=rate, limit=40, unit="exposures/s", at_least=True, best=best))
     return limits
 
 
 def limits_table(limits: Sequence[Limit]) -> Table:
     """Return the promises and whether they are kept."""
-    columns = ("exposure", "promise", "limit", "measured", "verdict")
+    columns = ("exposure", "promise", "limit", "measured", "verdict", "by the best times")
     return Table(title="Limits", columns=columns, rows=tuple(limit.row() for limit in limits), left=len(columns))
 
 
@@ -188,8 +196,18 @@ def filesystem(directory: Path) -> str:
     return "unknown"
 
 
+def _ratio_limit(name: str, costs: Mapping[str, Sequence[Cost]], state: str, base: str, told: str, limit: float) -> Limit:
+    mine = f"assembler, {state}"
+    measured, best = ratio(costs, mine, base), best_ratio(costs, mine, base)
+    return Limit(exposure=name, promise=f"time against {told}, {state}", measured=measured, limit=limit, unit="x", best=best)
+
+
 def _seconds(costs: Mapping[str, Sequence[Cost]], name: str) -> float:
     return median(cost.seconds for cost in costs[name])
+
+
+def _best(costs: Mapping[str, Sequence[Cost]], name: str) -> float:
+    return min(cost.seconds for cost in costs[name])
 
 
 def _size(size: int) -> str:

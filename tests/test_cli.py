@@ -153,7 +153,18 @@ def test_verify_says_which_file_is_wrong(call, l0, tmp_path):
 @pytest.mark.parametrize(
     ("keyword", "told"),
     [
-        ("RDTM_ZO", ["kpf_215921.fits, HDU 0, card ", "of red", "TM_ZONE = 'GMT     '           / time zone", "prefixed"]),
+        (
+            "RDTM_ZO",
+            [
+                "kpf_215921.fits, HDU 0, card ",
+                "of red",
+                "TM_ZONE = 'GMT     '           / time zone",
+                "prefixed with RD, its last two characters cut off",
+            ],
+        ),
+        ("GRACFSUM", ["ACFMD5  =", "renamed by the YAML"]),
+        ("GRELAPS", ["ELAPSED =", "prefixed with GR, its last two characters cut off"]),
+        ("RDTEST", ["rule       prefixed with RD\n"]),
         ("tm_zone", ["RDTM_ZO in PRIMARY", "GRTM_ZO in PRIMARY"]),
         ("GAIN02", ["GAIN02 in GREEN_AMP1", "GAIN02 in RED_AMP1", "moved to the extension of its amplifier"]),
         ("TARGNAME", ["history keyword kpfconfig.TARGNAME", "begin, asked as of 2024-04-22T08:00:32.986179 UTC", " s before", "T001823"]),

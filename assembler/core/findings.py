@@ -41,6 +41,7 @@ CODES: dict[str, tuple[Severity, str]] = {
     "time-scale": ("warning", "A sub-FITS names a time scale other than UTC; its times were read as UTC."),
     "time-reversed": ("error", "The exposure ends before it begins."),
     "service-stale": ("warning", "The exposure service still held the previous exposure; the files' times are used."),
+    "service-ahead": ("warning", "The exposure service told of the next exposure already; the files' begin is used."),
     "no-times": ("error", "Nobody tells when the exposure was."),
     # telemetry
     "no-history": ("info", "No keyword history was asked; the snapshots are empty."),

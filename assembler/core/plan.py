@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from assembler.core.cards import keyword_of, value_of
-from assembler.core.exposure import Exposure, Hdu, SubFits, file_findings, missing_findings
+from assembler.core.exposure import Exposure, Hdu, file_findings, missing_findings
 from assembler.core.extensions import Placement, Selected, empty_header, extension_header, select_extensions
 from assembler.core.findings import Finding, finding
 from assembler.core.instants import DAY, SECOND, format_iso, round_to
@@ -140,6 +139,7 @@ def plan_l0(
     findings = (
         *missing_findings(exposure, instrument, triggered.value if triggered else None),
         *file_findings(exposure),
+        *(f for p in primaries for f in _checksum_findings(_expected(p.origin, p.path, p.hdu), 0)),
         *told,
         *selection,
         *merged.findings,
@@ -153,7 +153,7 @@ def plan_l0(
         hdus=(PlannedHdu(name="PRIMARY", cards=primary), *extensions, *map(planned_table, tables)),
         ledger=ledger,
         findings=findings,
-        expected={s.name: _expected(o, sub, s.hdu) for o, sub in exposure.attached for s in selected[o.name]},
+        expected={s.name: _expected(o, sub.path, s.hdu) for o, sub in exposure.attached for s in selected[o.name]},
     )
 
 
@@ -165,17 +165,7 @@ def conclude(plan: Plan, sums: Mapping[str, int]) -> Plan:
     sums : mapping of str to int
         By extension, the sum of the data unit that was read.
     """
-    findings = []
-    for name, expected in plan.expected.items():
-        data_sum = sums[name]
-        where = f"{expected.path}, HDU {expected.hdu}"
-        if expected.datasum is not None and expected.datasum != data_sum:
-            told = f"{where}: DATASUM is {expected.datasum}, that of the data is {data_sum}"
-            findings.append(finding("datasum-wrong", told, origin=expected.origin, keyword="DATASUM"))
-        if expected.has_checksum and (expected.header_sum + data_sum) % 0xFFFFFFFF:
-            findings.append(
-                finding("checksum-wrong", f"{where}: CHECKSUM does not fit the HDU", origin=expected.origin, keyword="CHECKSUM")
-            )
+    findings = [f for name, expected in plan.expected.items() for f in _checksum_findings(expected, sums[name])]
     if not findings:
         return plan
     everything = (*plan.findings, *findings)
@@ -336,14 +326,26 @@ def _stand_ins(instrument: Instrument, origin: Origin) -> list[PlannedHdu]:
     return [PlannedHdu(name=name, cards=empty_header(name, origin.name)) for name in names]
 
 
-def _expected(origin: Origin, sub: SubFits, hdu: Hdu) -> Expected:
-    datasum = None
-    has_checksum = False
-    for image in hdu.images:
-        keyword = keyword_of(image)
-        if keyword == "DATASUM":
-            told = str(hdu.value("DATASUM")).strip()
-            datasum = int(told) if told.isdecimal() and len(told) <= 10 else None
-        elif keyword == "CHECKSUM":
-            has_checksum = bool(str(value_of(image[10:30]) if image[10:11] == "'" else "").strip())
-    return Expected(origin=origin.name, path=sub.path, hdu=hdu.index, header_sum=hdu.header_sum, datasum=datasum, has_checksum=has_checksum)
+def _checksum_findings(expected: Expected, data_sum: int) -> list[Finding]:
+    """Say which checksums of a sub-FITS HDU do not fit."""
+    where = f"{expected.path}, HDU {expected.hdu}"
+    findings = []
+    if expected.datasum is not None and expected.datasum != data_sum:
+        told = f"{where}: DATASUM is {expected.datasum}, that of the data is {data_sum}"
+        findings.append(finding("datasum-wrong", told, origin=expected.origin, keyword="DATASUM"))
+    if expected.has_checksum and (expected.header_sum + data_sum) % 0xFFFFFFFF:
+        told = f"{where}: CHECKSUM does not fit the HDU"
+        findings.append(finding("checksum-wrong", told, origin=expected.origin, keyword="CHECKSUM"))
+    return findings
+
+
+def _expected(origin: Origin, path: str, hdu: Hdu) -> Expected:
+    told = str(hdu.value("DATASUM") or "").strip()
+    return Expected(
+        origin=origin.name,
+        path=path,
+        hdu=hdu.index,
+        header_sum=hdu.header_sum,
+        datasum=int(told) if told.isdecimal() and len(told) <= 10 else None,
+        has_checksum=bool(str(hdu.value("CHECKSUM") or "").strip("0 ")),
+    )

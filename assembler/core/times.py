@@ -113,6 +113,9 @@ def reconcile(rule: ExposureRule, service: Candidate | None, files: Sequence[Can
         if old_end or old_begin:
             told = f"the exposure service told {_interval(service)}, the file of {trusted.source} {_interval(trusted)}"
             findings.append(finding("service-stale", told, origin=trusted.origin))
+        elif late_begin:
+            told = f"the exposure service told {_interval(service)}, the file of {trusted.source} {_interval(trusted)}"
+            findings.append(finding("service-ahead", told, origin=trusted.origin))
         begin = None if old_begin or late_begin else begin
         end = None if old_end else end
     if begin is None and trusted:

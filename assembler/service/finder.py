@@ -32,6 +32,12 @@ class Found:
         """The exposure that they make up."""
         return collect(self.instrument, self.subs, self.missing, self.frame)
 
+    def again(self, path: str) -> "Found":
+        """Return the same with the sub-FITS of a path as it is by now."""
+        subs, missing = _scan_all({n: s.path for n, s in self.subs.items() if s.path == path})
+        rest = {n: s for n, s in self.subs.items() if s.path != path}
+        return Found(instrument=self.instrument, subs=rest | subs, missing=(*self.missing, *missing), frame=self.frame)
+
     def without(self, path: str, reason: str, message: str) -> "Found":
         """Return the same without the sub-FITS of a path."""
         lost = tuple(Missing(origin=n, reason=reason, message=message) for n, s in self.subs.items() if s.path == path)

@@ -68,8 +68,8 @@ def plan_exposure(found: Found, history: History | None, directory: Path, *, ver
 def assemble(found: Found, history: History | None, directory: Path, *, version: str, clock: Callable[[], int]) -> Outcome:
     """Make the L0 of an exposure: plan, write, verify, publish.
 
-    An origin whose sub-FITS cannot be read to its end, or changes meanwhile, is left out, with the reason. An L0 that is
-    there already and is the same (DATE apart) is left alone.
+    A sub-FITS that changes meanwhile is looked at once more; one that changes again, or cannot be read to its end, is left
+    out, with the reason. An L0 that is there already and is the same (DATE apart) is left alone.
 
     Raises
     ------
@@ -82,15 +82,19 @@ def assemble(found: Found, history: History | None, directory: Path, *, version:
     VerificationError
         When what was written is not what was planned; nothing is published.
     """
+    read_again: set[str] = set()
     while True:
         plan = plan_exposure(found, history, directory, version=version, now=clock())
         try:
             return _make(plan, directory)
         except InputError as error:
-            rest = found.without(error.path, error.reason, str(error))
-            if len(rest.subs) == len(found.subs):
+            if error.path not in {s.path for s in found.subs.values()}:
                 raise
-            found = rest
+            if error.retry and error.path not in read_again:
+                read_again.add(error.path)
+                found = found.again(error.path)
+            else:
+                found = found.without(error.path, error.reason, str(error))
 
 
 def _make(plan: Plan, directory: Path) -> Outcome:

@@ -1,7 +1,7 @@
 """Read an L0 by itself: explain its cards, and verify that it is whole."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from assembler.core.cards import keyword_of, read_records
 from assembler.core.exposure import Hdu, SubFits
 from assembler.core.instants import SECOND, parse_iso
 from assembler.core.ledger import LedgerRow, read_ledger
+from assembler.core.prefixes import rule_name
 from assembler.core.tables import Table, read_table
 from assembler.errors import InputError, VerificationError
 from assembler.fits.blocks import open_fits, scan
@@ -16,7 +17,6 @@ from assembler.fits.verifier import verify_file
 
 _RULES = {
     "kept": "kept as it was",
-    "prefixed": "prefixed",
     "amplifier": "moved to the extension of its amplifier",
     "shared": "shared by all origins, so written once",
     "structure": "describes the file that it was in",
@@ -49,7 +49,8 @@ def explain(path: Path, keyword: str) -> list[Account]:
     """
     found = scan(str(path))
     ledger = read_ledger(_table(found, "CARDS"))
-    accounts = [_of_ledger(row) for row in ledger if keyword in (row.keyword, _original(row))]
+    collided = {str(row[3]) for row in _table(found, "FINDINGS").rows if row[0] in ("name-collision", "duplicate-keyword")}
+    accounts = [_of_ledger(row, collided) for row in ledger if keyword in (row.keyword, _original(row))]
     accounts += _of_telemetry(found, keyword)
     written = {a.keyword for a in accounts if a.extension == "PRIMARY"}
     if keyword not in written and keyword not in ("COMMENT", "HISTORY", ""):
@@ -96,13 +97,23 @@ def _original(row: LedgerRow) -> str:
     return keyword_of(row.card)
 
 
-def _of_ledger(row: LedgerRow) -> Account:
+def _of_ledger(row: LedgerRow, collided: Collection[str]) -> Account:
     facts = (
         ("from", f"{row.file}, HDU {row.hdu}, card {row.number}, of {row.origin}"),
         ("card", row.card.rstrip() if row.card.isprintable() else ascii(row.card.rstrip())[1:-1]),
-        ("rule", _RULES.get(row.fate, row.fate)),
+        ("rule", _naming_rule(row, collided) if row.fate == "prefixed" else _RULES.get(row.fate, row.fate)),
     )
     return Account(keyword=row.keyword or _original(row), extension=row.extension, facts=facts)
+
+
+def _naming_rule(row: LedgerRow, collided: Collection[str]) -> str:
+    """Tell how a prefixed card got its name."""
+    original, prefix = _original(row), row.keyword[:2]
+    if row.keyword in collided:
+        return "prefixed; the name that the rule makes was taken, so it got a free one"
+    if row.keyword != rule_name(prefix, original):
+        return "renamed by the YAML"
+    return f"prefixed with {prefix}" + ("" if row.keyword == prefix + original else ", its last two characters cut off")
 
 
 def _of_telemetry(found: SubFits, keyword: str) -> list[Account]:

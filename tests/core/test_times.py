@@ -49,7 +49,7 @@ def test_a_service_that_has_the_new_begin_and_the_old_end_keeps_the_begin():
 
 
 def test_a_service_that_tells_the_next_begin_already_gives_way():
-    assert decided(service(660, 600), file("green", 0, 600)) == (0, 600, [])
+    assert decided(service(660, 600), file("green", 0, 600)) == (0, 600, ["service-ahead"])
 
 
 def test_one_camera_that_is_ten_minutes_late_does_not_make_the_service_stale():
