@@ -65,6 +65,18 @@ class TelemetryError(AssemblerError):
 
 
 class VerificationError(AssemblerError):
-    """A file is not what it should be; nothing is published."""
+    """A file is not what it should be; nothing is published.
+
+    Parameters
+    ----------
+    message : str
+        What differs, with the file and the HDU.
+    extension : str
+        The HDU that a stranger cannot open, or the empty string when that is not the trouble.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str, *, extension: str = "") -> None:
+        super().__init__(message)
+        self.extension = extension

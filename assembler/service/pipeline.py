@@ -8,7 +8,7 @@ from pathlib import Path
 from assembler.core.findings import Finding, finding
 from assembler.core.instants import parse_iso, unix_seconds
 from assembler.core.instrument import Instrument, Moment
-from assembler.core.plan import Plan, conclude, plan_l0
+from assembler.core.plan import Plan, Source, conclude, plan_l0
 from assembler.core.snapshots import Answers, Sample
 from assembler.core.times import SERVICE, Candidate, Times, reconcile, service_moments
 from assembler.errors import InputError, OutputError, VerificationError
@@ -69,7 +69,8 @@ def assemble(found: Found, history: History | None, directory: Path, *, version:
     """Make the L0 of an exposure: plan, write, verify, publish.
 
     A sub-FITS that changes meanwhile is looked at once more; one that changes again, or cannot be read to its end, is left
-    out, with the reason. An L0 that is there already and is the same (DATE apart) is left alone.
+    out, with the reason; so is one with an HDU that cfitsio cannot open. An L0 that is there already and is the same (DATE
+    apart) is left alone.
 
     Raises
     ------
@@ -95,6 +96,11 @@ def assemble(found: Found, history: History | None, directory: Path, *, version:
                 found = found.again(error.path)
             else:
                 found = found.without(error.path, error.reason, str(error))
+        except VerificationError as error:
+            source = next((h.data for h in plan.hdus if error.extension and h.name == error.extension), None)
+            if not isinstance(source, Source):
+                raise
+            found = found.without(source.path, "unreadable", f"{source.path}, HDU {source.hdu}: cfitsio cannot open it")
 
 
 def _make(plan: Plan, directory: Path) -> Outcome:
