@@ -199,8 +199,9 @@ def l0_name(template: str, begin: int | None, exposure: Exposure) -> str:
         fields["stem"] = re.sub(r"[^A-Za-z0-9_-]", "_", exposure.attached[0][1].name.split(".")[0]) or "unnamed"
     for wanted in re.findall(r"\{(\w+)\}", template):
         if wanted not in fields:
-            why = {"date": "nobody tells when the exposure was", "seconds": "nobody tells when the exposure was"}
-            raise InputError(f"the L0 cannot be named {template}: {why.get(wanted, f'it has no {wanted}')}")
+            asked = ", ".join(f"{o.times.begin or 'no keyword'} of {sub.path}" for o, sub in exposure.attached)
+            why = f"nobody tells when the exposure was (asked: {asked})" if wanted in ("date", "seconds") else f"it has no {wanted}"
+            raise InputError(f"the L0 cannot be named {template}: {why}")
     return re.sub(r"\{(\w+)\}", lambda found: fields[found.group(1)], template)
 
 
