@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from assembler import __version__
-from assembler.errors import AssemblerError, ConfigurationError
+from assembler.errors import AssemblerError, ConfigurationError, InputError, VerificationError
 
 if TYPE_CHECKING:
     from assembler.config import Loaded
@@ -32,7 +32,9 @@ INSTRUMENT = click.option("-i", "--instrument", metavar="FILE", help="The instru
 HISTORY = click.option("--history", metavar="URL", help="The keyword history: sqlite:///PATH. Without one, times come from the files.")
 FRAME = click.option("--frame", type=click.IntRange(min=0), help="The frame to assemble, where the input is a night's directory.")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-OUT = click.option("--out", metavar="DIR", help="Where the L0 goes [default: as the YAML says, below the night's directory].")
+OUT = click.option(
+    "--out", metavar="DIR", help="Where the L0 goes [default: here; of a night, where the YAML says]. Made where it is not there."
+)
 INPUTS = click.argument("inputs", nargs=-1, metavar="NIGHT | SUBFITS...")
 
 
@@ -151,21 +153,22 @@ def verify(files: tuple[str, ...], as_json: bool) -> int:
     \b
     assembler verify 2024apr21/L0/*.fits
     """  # noqa: D301
-    from assembler.errors import VerificationError
     from assembler.service.reader import verify_l0
 
     results: dict[str, str] = {}
+    codes = set()
     for file in files:
         try:
             verify_l0(Path(file))
             results[file] = ""
-        except VerificationError as error:
-            results[file] = _one_line(str(error))
+        except (InputError, VerificationError) as error:
+            results[file] = _one_line(str(error).removeprefix(f"{file}: "))
+            codes.add(error.exit_code)
         if not as_json:
             click.echo(f"{file}: {'FAILED: ' + results[file] if results[file] else 'verified'}")
     if as_json:
         _print_json([{"file": file, "verified": not told, "problem": told} for file, told in results.items()])
-    return 1 if any(results.values()) else 0
+    return min(codes, default=0)
 
 
 @command.command()
@@ -244,7 +247,7 @@ def _find(loaded: "Loaded", inputs: Sequence[str], frame: int | None) -> "Found"
 def _out(out: str | None, loaded: "Loaded", inputs: Sequence[str], frame: int | None) -> Path:
     if out is not None:
         return Path(out)
-    return Path(inputs[0]) / loaded.output if frame is not None else Path(loaded.output)
+    return Path(inputs[0]) / loaded.output if frame is not None else Path()
 
 
 @contextmanager
@@ -300,6 +303,8 @@ def _print_plan(planned: Any) -> None:
 
 def _print_lint(loaded: "Loaded", findings: "Sequence[Finding]") -> int:
     """Print what is wrong with the YAML for the samples, and return the exit code."""
+    from assembler.core.snapshots import writers
+
     instrument = loaded.instrument
     codes = {
         "name-collision", "duplicate-keyword", "hierarch-dropped", "shared-differs", "shared-name-taken", "amplifier-unknown",
@@ -309,7 +314,7 @@ def _print_lint(loaded: "Loaded", findings: "Sequence[Finding]") -> int:
     for found in wrong:
         click.echo(_line(found))
     if not wrong:
-        cards = sum(len(s.keywords) for s in instrument.snapshots)
+        cards = len(writers(instrument))
         told = f"{len(instrument.origins)} origins, {cards} telemetry cards, {len(instrument.table)} keywords of the table"
         click.echo(f"{instrument.name}: {told}: fine")
     return 1 if wrong else 0

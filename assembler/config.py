@@ -73,6 +73,17 @@ FilePattern = Annotated[
 ]
 
 
+_EXPECTED = {
+    "string_type": "expected text",
+    "int_type": "expected a whole number",
+    "bool_type": "expected true or false",
+    "dict_type": "expected a mapping",
+    "model_type": "expected a mapping",
+    "list_type": "expected a list",
+}
+"""What was expected, by pydantic's name for the error."""
+
+
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
@@ -121,9 +132,9 @@ class _Amplifiers(_Model):
 
 
 class _Times(_Model):
-    begin: SourceKeyword | None = None
-    end: SourceKeyword | None = None
-    elapsed: SourceKeyword | None = None
+    begin: Keyword | None = None
+    end: Keyword | None = None
+    elapsed: Keyword | None = None
     form: TimeForm = "iso"
     unit: Literal["s", "ms", "us", "min", "h", "d"] = "s"
     tolerance: Duration = "0 s"
@@ -135,7 +146,7 @@ class _Origin(_Model):
     file: Keyword
     files: FilePattern
     match: Literal["frame", "time"] = "frame"
-    frame: SourceKeyword | None = None
+    frame: Keyword | None = None
     triggered: Text = ""
     extensions: dict[ExtensionName, int | str] = {}
     amplifiers: _Amplifiers | None = None
@@ -201,22 +212,35 @@ def read_instrument(text: str, name: str) -> Loaded:
 
 def _first_problem(error: ValidationError, lines: Mapping[Place, int], name: str) -> str:
     """Return the error that stands first in the file, in one line."""
+    details = error.errors(include_url=False)
+    # A keyword that is not known is often one that is missing, misspelt: the one that stands there is what to look at.
+    strange = {problem["loc"][:-1] for problem in details if problem["type"] == "extra_forbidden"}
     problems = []
-    for problem in error.errors(include_url=False):
-        where = tuple(part for part in problem["loc"] if part != "[key]")
-        known = where
-        while known and known not in lines:
+    for problem in details:
+        missing = problem["type"] == "missing"
+        if missing and problem["loc"][:-1] in strange:
+            continue
+        where: Place = tuple(part for part in problem["loc"] if part != "[key]")
+        known = where[:-1] if missing else where
+        while known and known not in lines:  # what pydantic adds to tell the members of a union apart
             known = known[:-1]
-        told = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "extra_forbidden":
-            told = f"is not known; expected {', '.join(_expected_keys(where[:-1]))}"
-        elif problem["type"] == "missing":
-            told = "is missing"
-        elif isinstance(problem["input"], str | int | float | bool):
-            told += f", found {problem['input']!r}"
-        problems.append((lines.get(known, 1), f"{dotted(where)}: {told}"))
+        told = f"{dotted(where if missing else known)}: {_expectation(problem, known)}"
+        problems.append((lines.get(known, 1), told))
     line, told = min(problems)
     return f"{name}:{line}: {told}"
+
+
+def _expectation(problem: Any, where: Place) -> str:
+    """Say what was expected, and what is there."""
+    kind, found = problem["type"], problem["input"]
+    if kind == "missing":
+        return "is missing"
+    if kind == "extra_forbidden":
+        return f"is not known; expected {', '.join(_expected_keys(where[:-1]))}"
+    told = _EXPECTED.get(kind) or problem["msg"].removeprefix("Value error, ")
+    if kind == "literal_error":
+        told = f"expected {problem['ctx']['expected']}"
+    return f"{told}, found {found!r}" if isinstance(found, str | int | float | bool) else told
 
 
 def _expected_keys(where: Place) -> list[str]:
@@ -243,6 +267,9 @@ def _contradictions(model: _Instrument) -> Iterator[tuple[Place, str]]:
     reserved = reserved_names(instrument)
     yield from _contradicting_names(model, reserved)
     yield from _contradicting_extensions(model)
+    for index, shared in enumerate(model.shared):
+        if shared in reserved:
+            yield ("shared", index), f"{shared} is a card of the L0 itself or of its telemetry; expected another one"
     for index, name in enumerate(model.exposure.trust):
         if name not in model.origins:
             yield ("exposure", "trust", index), f"expected an origin: {', '.join(model.origins)}; found {name}"
@@ -286,7 +313,7 @@ def _contradicting_names(model: _Instrument, reserved: frozenset[str]) -> Iterat
             elif new in reserved:
                 yield where, f"{new} is a card of the L0 itself or of its telemetry; expected another one"
             renamed.setdefault(new, f"{keyword} of {name}")
-        if origin.match == "frame" and origin.times.elapsed and not origin.times.begin:
+        if origin.times.elapsed and not origin.times.begin:
             yield ("origins", name, "times", "elapsed"), "expected begin too"
 
 

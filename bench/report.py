@@ -14,8 +14,8 @@ from runner import Cost
 WARNING = (
     "Seconds on a shared machine are noisy, those of disks most of all: the ratios are what counts. They compare runs that "
     "followed each other within a round. The limits are held against the median of the ratios of the rounds. Where the "
-    "ratio of the best times tells something else, the machine was busy: virtual ones, for example, give unused memory back "
-    "to their host, and whoever is the first to need it again waits for it. Then measure again, with more rounds."
+    "best times tell something else, the machine may have been busy with something else, or its memory not ready: a virtual "
+    "one may have given it back to its host. Then measure again, with more rounds."
 )
 LIBRARIES = ("numpy", "astropy", "fitsio", "pydantic", "ruamel.yaml", "click")
 ROWS = (

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import resource
 import shutil
 import subprocess
@@ -166,13 +167,15 @@ def measure(everybody: Sequence[Contestant], exposure: Exposure, scratch: Path, 
     """Let everybody run in turn, round after round, and return the costs of each by round.
 
     A round before the first warms everything up and is not counted; in it the outputs are looked at. Before each run the
-    inputs are in the page cache, the output of the one before is gone, and nothing waits to be written to the disk.
+    inputs are in the page cache, the output of the one before is gone, and nothing waits to be written to the disk. The
+    order is another one in each round, the same in each run of the benchmark: what a run leaves behind in the free memory
+    and on the disk makes the next one slower or quicker, and it must not always be the same one's turn.
     """
     costs: dict[str, list[Cost]] = {contestant.name: [] for contestant in everybody}
     for number in range(rounds + 1):
         print(f"{exposure.name}: {f'round {number} of {rounds}' if number else 'warming up'}", file=sys.stderr)
         _read(exposure.inputs)
-        for contestant in everybody:
+        for contestant in random.Random(number).sample(everybody, len(everybody)):
             places = [scratch / str(n) for n in range(contestant.outputs)]
             for place in places:
                 place.mkdir(parents=True)

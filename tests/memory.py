@@ -7,7 +7,7 @@ import numpy as np
 
 from assembler.core.cards import read_record
 from assembler.core.exposure import Exposure, Hdu, SubFits
-from assembler.core.instants import parse_iso
+from assembler.core.instants import parse_iso, round_to
 from assembler.core.instrument import Instrument
 from assembler.core.plan import Plan, plan_l0
 from assembler.core.snapshots import Aggregate, Answers, Sample
@@ -42,7 +42,7 @@ def kpf_subs(number: int = 0, amplifiers: int = 2) -> dict[str, SubFits]:
 def answers_for(instrument: Instrument, begin: int, end: int) -> Answers:
     """Return a history's answers: the fixtures' values, each broadcast a second before it was asked for."""
     one = kpf_night.exposure(0)
-    instants = {"begin": begin + 10**8, "middle": (begin + end) // 2, "end": end + 10**8}
+    instants = {"begin": begin + 10**8, "middle": round_to((begin + end) // 2, 1000), "end": end + 10**8}
     known = {k.source for s in instrument.snapshots for k in s.keywords} & kpf_night.telemetry_values().keys()
     told = {source: kpf_night.value_at(source, one) for source in known} | {k.source: "20.00000" for k in instrument.table}
     return Answers(

@@ -28,6 +28,8 @@ _HIERARCH = re.compile(r"HIERARCH +([^=]*?) *=(.*)")
 _LOWER_EXPONENT = re.compile(r"(?i)( *)([+-]?(?:\d+\.?\d*|\.\d+)[ed][+-]?\d+) *(?:/(.*))?")
 _NOT_A_NUMBER = re.compile(r"(?i) *[+-]?(?:nan|inf|infinity) *(?:/(.*))?")
 _INTEGER = re.compile(r"[+-]?\d+")
+_DATE = re.compile(r"\d{4}-\d\d-\d\d(?:T\d\d:\d\d:\d\d(?:\.\d*)?)?|\d\d/\d\d/\d\d")
+_NO_VALUE = "no value indicator"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,6 +225,27 @@ def printable_text(text: str) -> str:
     return text if text.isascii() and text.isprintable() else _printable(text)
 
 
+def stands_in_an_extension(record: Record) -> bool:
+    """Tell whether the Standard allows a card as it is; one without a value is lawful where nobody has to name it anew.
+
+    >>> stands_in_an_extension(read_record(0, "READY   as it is".ljust(80)))
+    True
+    """
+    return not record.fault or (record.fault == _NO_VALUE and bool(_KEYWORD.fullmatch(record.images[0][:8])))
+
+
+def date_fault(record: Record) -> str:
+    """Say what is wrong with a date: a keyword that begins with DATE tells one (FITS Standard 4.4.2 and 9.1.1).
+
+    >>> date_fault(read_record(0, "DATE-OBS= 'Tuesday'".ljust(80)))
+    'no date as FITS writes it'
+    """
+    if record.kind != "value" or not record.keyword.startswith("DATE"):
+        return ""
+    value = record.value
+    return "" if isinstance(value, str) and _DATE.fullmatch(value.strip()) else "no date as FITS writes it"
+
+
 def rename(record: Record, keyword: str) -> tuple[str, ...]:
     """Return a record's cards under another keyword, with everything else as it was.
 
@@ -268,7 +291,7 @@ def _read_unusual(index: int, image: str) -> Record:
             index, image, "COMMENT", "commentary", clean.rstrip(), "", fault or "CONTINUE without a string to continue", "CONTINUE"
         )
     original = clean.split(maxsplit=1)[0][:8]
-    return _record(index, image, "COMMENT", "commentary", clean.rstrip(), "", fault or "no value indicator", original)
+    return _record(index, image, "COMMENT", "commentary", clean.rstrip(), "", fault or _NO_VALUE, original)
 
 
 def _read_field(text: str) -> tuple[str, str, str]:
@@ -290,8 +313,6 @@ def _lawful(keyword: str) -> tuple[str, str]:
     """Return (keyword that FITS allows, fault)."""
     if _KEYWORD.fullmatch(keyword):
         return keyword, ""
-    if not keyword.strip():
-        return "NONAME", "no keyword"
     lawful = re.sub(r"[^A-Z0-9_-]", "_", keyword.strip().upper())
     return lawful, f"the keyword {keyword.strip()!r} is not upper case, digits, - and _ from column 1"
 

@@ -4,7 +4,16 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from assembler.core.cards import Record, keyword_of, read_records, rename, write_card, write_commentary
+from assembler.core.cards import (
+    Record,
+    date_fault,
+    keyword_of,
+    read_records,
+    rename,
+    stands_in_an_extension,
+    write_card,
+    write_commentary,
+)
 from assembler.core.exposure import Hdu, SubFits
 from assembler.core.findings import Finding, finding
 from assembler.core.instrument import Origin
@@ -14,7 +23,6 @@ _STRUCTURE = re.compile(r"SIMPLE|XTENSION|BITPIX|NAXIS\d*|EXTEND|PCOUNT|GCOUNT|G
 _ARRAY = frozenset({"BSCALE", "BZERO", "BLANK"})
 _ORDER = re.compile(r"XTENSION|BITPIX|NAXIS\d*|PCOUNT|GCOUNT|TFIELDS")
 _NAME_LENGTH = 60
-_DATE = re.compile(r"\d{4}-\d\d-\d\d(?:T\d\d:\d\d:\d\d(?:\.\d*)?)?|\d\d/\d\d/\d\d|")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +114,7 @@ def extension_header(selected: Selected, additions: Sequence[str], origin: str, 
     named = False
     for record in read_records(hdu.images):
         keyword, cards = record.keyword, record.images
-        fault = record.fault or _date_fault(record)
+        fault = date_fault(record) if stands_in_an_extension(record) else record.fault
         if fault:
             cards = _mended(record)
             told = f"{path}, HDU {hdu.index}, card {record.index + 1}: {fault}: {record.images[0].rstrip()!a}"
@@ -121,8 +129,8 @@ def extension_header(selected: Selected, additions: Sequence[str], origin: str, 
                 body += cards if record.value == name else write_card("EXTNAME", f"'{name:8}'", record.comment)
         elif _ORDER.fullmatch(keyword) and keyword not in structure:
             structure[keyword] = cards
-            fate = "structure" if is_structure(keyword) else "kept"
-        elif is_structure(keyword):
+            fate = "structure"
+        elif _ORDER.fullmatch(keyword) or is_structure(keyword):
             fate, place, now = "structure", "", ""
         else:
             body += cards
@@ -166,19 +174,10 @@ def _ordered(structure: dict[str, tuple[str, ...]]) -> list[str]:
     return cards
 
 
-def _date_fault(record: Record) -> str:
-    """Say what is wrong with a date: a keyword that begins with DATE tells one (FITS Standard 4.4.2 and 9.1.1)."""
-    if not record.keyword.startswith("DATE") or record.kind != "value" or not isinstance(value := record.value, str):
-        return ""
-    return "" if _DATE.fullmatch(value.strip()) else "no date as FITS writes it"
-
-
 def _mended(record: Record) -> tuple[str, ...]:
-    if _date_fault(record):
+    if date_fault(record):
         return write_commentary("COMMENT", f"{record.keyword} = {record.text.strip()} / {record.comment}".rstrip(" /"))
     if record.kind == "commentary":
-        if record.fault == "no value indicator":  # lawful where it is: a card without a value
-            return record.images
         keyword = record.keyword if keyword_of(record.images[0]) == record.keyword else "COMMENT"
         return write_commentary(keyword, record.text)
     if record.kind == "hierarch":

@@ -8,10 +8,10 @@ Severity = Literal["info", "warning", "error"]
 CODES: dict[str, tuple[Severity, str]] = {
     # cards
     "card-mended": ("warning", "A card that the FITS Standard forbids was mended in the L0; the ledger has it as it was."),
-    "duplicate-keyword": ("warning", "A header has a keyword more than once; each card is in the L0, under a name of its own."),
+    "duplicate-keyword": ("warning", "A primary has a keyword more than once; each card is in the L0, under a name of its own."),
     "hierarch-dropped": ("warning", "A HIERARCH card has no short name in the YAML's renames and is in the ledger only."),
-    "name-collision": ("warning", "Two cards would have had one name; the later one got a free name."),
-    "shared-differs": ("warning", "Cards that the YAML declares shared are not the same in all origins, so each is prefixed."),
+    "name-collision": ("warning", "A card would have had a name that is taken, and got a free one."),
+    "shared-differs": ("warning", "Cards that the YAML declares shared are not all the same, or no lawful dates, so each is prefixed."),
     "shared-name-taken": ("warning", "A shared card's keyword belongs to the L0 itself, so each is prefixed."),
     # amplifiers and HDUs
     "amplifier-unknown": ("warning", "An amplifier card's number belongs to no amplifier of this read mode; it is prefixed."),
@@ -47,7 +47,7 @@ CODES: dict[str, tuple[Severity, str]] = {
     "no-history": ("info", "No keyword history was asked; the snapshots are empty."),
     "not-available": ("warning", "A telemetry keyword has no value at the moment of its snapshot."),
     "type-differs": ("warning", "A telemetry value is not of the type that the YAML declares; its card is undefined."),
-    "text-mended": ("warning", "A telemetry value has characters that FITS cannot hold, shown as question marks."),
+    "text-mended": ("warning", "A telemetry value is too long, or has characters that FITS cannot hold, shown as question marks."),
 }  # fmt: skip
 
 

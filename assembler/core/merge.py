@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from assembler.core.amplifiers import amplifier_of, collision
-from assembler.core.cards import CARD_LENGTH, Record, keyword_of, read_records, rename, write_card, write_commentary
+from assembler.core.cards import CARD_LENGTH, Record, date_fault, keyword_of, read_records, rename, write_card, write_commentary
 from assembler.core.exposure import Hdu
 from assembler.core.extensions import Placement, is_primary_structure
 from assembler.core.findings import Finding, finding
@@ -109,8 +109,7 @@ def _wants_name(record: Record, origin: Origin) -> bool:
 
 
 def _claim(record: Record, origin: Origin) -> Claim:
-    keyword = record.keyword if record.kind == "value" else "HIERARCH"
-    return Claim(origin=origin.name, prefix=origin.prefix, keyword=keyword, renamed=origin.renames.get(record.keyword, ""))
+    return Claim(origin=origin.name, prefix=origin.prefix, keyword=record.keyword, renamed=origin.renames.get(record.keyword, ""))
 
 
 def _agree(
@@ -128,7 +127,7 @@ def _agree(
         values = {f"{type(r.value).__name__} {r.value!r}" for rs in by_origin.values() for r in rs}
         if keyword in reserved:
             findings.append(finding("shared-name-taken", f"{keyword} belongs to the L0 itself", keyword=keyword))
-        elif len(values) > 1 or any(len(rs) > 1 for rs in by_origin.values()):
+        elif len(values) > 1 or any(len(rs) > 1 or date_fault(rs[0]) for rs in by_origin.values()):
             told = ", ".join(f"{name} has {rs[0].text.strip()}" for name, rs in by_origin.items())
             findings.append(finding("shared-differs", f"{keyword}: {told}", keyword=keyword))
         else:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from assembler.core.cards import text_of, write_card, write_commentary
 from assembler.core.exposure import Exposure
-from assembler.core.instants import format_iso
+from assembler.core.instants import SECOND, format_iso, round_to
 from assembler.core.instrument import Instrument, Origin
 from assembler.core.times import Times, service_cards
 
@@ -45,7 +45,7 @@ def assembly_cards(instrument: Instrument, exposure: Exposure, times: Times, ver
     attached = {origin.name for origin, _ in exposure.attached}
     cards = [
         *write_card("FAVER", text_of(version), "version of the L0 assembler"),
-        *write_card("DATE", text_of(format_iso(written, digits=3)), "when this file was written (UTC)"),
+        *write_card("DATE", text_of(format_iso(round_to(written, SECOND // 1000), digits=3)), "when this file was written (UTC)"),
         *write_card("TIMESYS", text_of("UTC"), "time scale of the times in this header"),
         *write_card("L0VER", text_of(1), "version of this L0"),
         *write_card("CAMERAS", text_of(len(instrument.origins)), "origins that were asked for"),

@@ -37,8 +37,6 @@ def verify_plan(path: Path, plan: Plan, sums: Mapping[str, int], *, ignore_date:
         That names what differs.
     """
     found, problems = _check_file(path)
-    if found is None:
-        raise VerificationError(f"{path}: {problems[0]}")
     names = ["PRIMARY", *(h.extname for h in found.hdus[1:])]
     if names != [h.name for h in plan.hdus]:
         problems.append(f"HDUs are {' '.join(names)}, planned were {' '.join(h.name for h in plan.hdus)}")
@@ -65,8 +63,6 @@ def verify_file(path: Path) -> None:
         That names what is wrong.
     """
     found, problems = _check_file(path)
-    if found is None:
-        raise VerificationError(f"{path}: {problems[0]}")
     names = [h.extname for h in found.hdus]
     if tuple(names[-len(OWN_TABLES) :]) != OWN_TABLES:
         problems.append(f"the last HDUs are {' '.join(names[-3:])}, not {' '.join(OWN_TABLES)}: this is no L0")
@@ -78,12 +74,14 @@ def verify_file(path: Path) -> None:
     _raise(path, problems)
 
 
-def _check_file(path: Path) -> tuple[SubFits | None, list[str]]:
+def _check_file(path: Path) -> tuple[SubFits, list[str]]:
     """Scan a file, sum every HDU, and let cfitsio open each."""
     try:
         found = scan(str(path))
     except InputError as error:
-        return None, [str(error)]
+        if error.reason == "absent":
+            raise
+        raise VerificationError(str(error)) from error
     problems = [f"{found.trailing} bytes after the last HDU"] if found.trailing else []
     for hdu, data_sum in zip(found.hdus, _sums(found), strict=True):
         name = hdu.extname or f"HDU {hdu.index}"

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from assembler.core.exposure import Exposure, Missing, SubFits, collect
+from assembler.core.exposure import Exposure, Missing, SubFits, collect, frame_of
 from assembler.core.findings import Finding
 from assembler.core.instrument import Instrument, Origin
 from assembler.core.times import Candidate, by_trust, read_candidate
@@ -62,7 +62,7 @@ def find_night(instrument: Instrument, night: Path, frame: int) -> Found:
     paths = {}
     for origin in instrument.origins:
         if origin.match == "frame":
-            named = [p for p, n in _candidates(origin, night) if n in (frame, None)]
+            named = [path for path, told in _candidates(origin, night) if (_frame_in(origin, path) if told is None else told) == frame]
             if named:
                 paths[origin.name] = named[0]
     subs, missing = _scan_all(paths)
@@ -136,6 +136,14 @@ def _candidates(origin: Origin, night: Path) -> list[tuple[str, int | None]]:
     return sorted(
         (os.path.abspath(directory / name), int(found.group("frame")) if "frame" in found.groupdict() else None) for name, found in fitting
     )
+
+
+def _frame_in(origin: Origin, path: str) -> int | None:
+    """Return the frame number in a file's header, where its name does not tell it."""
+    try:
+        return frame_of(origin, scan_primary(path))
+    except InputError:
+        return None
 
 
 def _fits_pattern(origin: Origin, path: str) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from assembler.core.findings import Finding, finding
 from assembler.core.instants import parse_iso, unix_seconds
-from assembler.core.instrument import Instrument, Moment
+from assembler.core.instrument import MOMENTS, Instrument, Moment
 from assembler.core.plan import Plan, Source, conclude, plan_l0
 from assembler.core.snapshots import Answers, Sample
 from assembler.core.times import SERVICE, Candidate, Times, reconcile, service_moments
@@ -147,12 +147,13 @@ def _ask_service(
     """Ask the exposure service for its times, as of the files' end plus the settling time."""
     rule = instrument.exposure
     moments = service_moments(rule, files)
-    if history is None or moments is None or not (rule.begin and rule.end):
+    sources = [asked.source if asked else "" for asked in (rule.begin, rule.end)]
+    if history is None or moments is None or not any(sources):
         return None, ()
-    settled, earlier = history.as_of([rule.begin.source, rule.end.source], [unix_seconds(m) for m in moments])
+    settled, earlier = history.as_of([s for s in sources if s], [unix_seconds(m) for m in moments])
     findings: list[Finding] = []
     told: list[int | None] = []
-    for source in (rule.begin.source, rule.end.source):
+    for source in sources:
         instant = _instant(settled.get(source))
         if instant is not None and instant > moments[1]:
             instant = _instant(earlier.get(source))
@@ -165,13 +166,11 @@ def _ask_service(
 
 def _ask_snapshots(instrument: Instrument, times: Times, history: History | None) -> Answers:
     """Ask for the last value of every telemetry keyword at each moment, and for the numbers over the exposure."""
-    instants: dict[Moment, int] = {}
-    for snapshot in instrument.snapshots:
-        if (at := times.at(snapshot.moment)) is not None:
-            instants[snapshot.moment] = at + snapshot.offset
+    offsets = {snapshot.moment: snapshot.offset for snapshot in instrument.snapshots}
+    instants: dict[Moment, int] = {m: at + offsets.get(m, 0) for m in MOMENTS if (at := times.at(m)) is not None}
     if history is None:
         return Answers(instants=instants)
-    if times.begin is None or times.end is None or not instants:
+    if times.begin is None or times.end is None:
         return Answers(instants=instants, asked=True)
     sources = instrument.sources()
     values = history.as_of(sources, [unix_seconds(i) for i in instants.values()])

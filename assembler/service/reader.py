@@ -5,13 +5,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from assembler.core.cards import keyword_of, read_records
+from assembler.core.cards import keyword_of, read_record, read_records
 from assembler.core.exposure import Hdu, SubFits
 from assembler.core.instants import SECOND, parse_iso
 from assembler.core.ledger import LedgerRow, read_ledger
 from assembler.core.prefixes import rule_name
 from assembler.core.tables import Table, read_table
-from assembler.errors import InputError, VerificationError
+from assembler.errors import ConfigurationError, InputError, VerificationError
 from assembler.fits.blocks import open_fits, scan
 from assembler.fits.verifier import verify_file
 
@@ -47,10 +47,12 @@ def explain(path: Path, keyword: str) -> list[Account]:
     InputError
         When it is no L0, or has no such keyword.
     """
+    if not keyword:
+        raise ConfigurationError("name a keyword")
     found = scan(str(path))
     ledger = read_ledger(_table(found, "CARDS"))
     collided = {str(row[3]) for row in _table(found, "FINDINGS").rows if row[0] in ("name-collision", "duplicate-keyword")}
-    accounts = [_of_ledger(row, collided) for row in ledger if keyword in (row.keyword, _original(row))]
+    accounts = [_of_ledger(row, collided) for row in ledger if keyword in (row.keyword, *_originals(row))]
     accounts += _of_telemetry(found, keyword)
     written = {a.keyword for a in accounts if a.extension == "PRIMARY"}
     if keyword not in written and keyword not in ("COMMENT", "HISTORY", ""):
@@ -93,8 +95,13 @@ def _table(found: SubFits, name: str) -> Table:
         raise InputError(f"{found.path}: {name}: {error}", path=found.path) from error
 
 
-def _original(row: LedgerRow) -> str:
-    return keyword_of(row.card)
+def _originals(row: LedgerRow) -> tuple[str, ...]:
+    """Return the keyword that a card had, in upper case; of a HIERARCH card, its words too."""
+    first = keyword_of(row.card).upper()
+    if first != "HIERARCH":
+        return (first,)
+    words = read_record(0, row.card).keyword.upper()
+    return (words, words.removeprefix("HIERARCH "))
 
 
 def _of_ledger(row: LedgerRow, collided: Collection[str]) -> Account:
@@ -103,17 +110,18 @@ def _of_ledger(row: LedgerRow, collided: Collection[str]) -> Account:
         ("card", row.card.rstrip() if row.card.isprintable() else ascii(row.card.rstrip())[1:-1]),
         ("rule", _naming_rule(row, collided) if row.fate == "prefixed" else _RULES.get(row.fate, row.fate)),
     )
-    return Account(keyword=row.keyword or _original(row), extension=row.extension, facts=facts)
+    return Account(keyword=row.keyword or keyword_of(row.card), extension=row.extension, facts=facts)
 
 
 def _naming_rule(row: LedgerRow, collided: Collection[str]) -> str:
     """Tell how a prefixed card got its name."""
-    original, prefix = _original(row), row.keyword[:2]
+    record, prefix = read_record(0, row.card), row.keyword[:2]
+    mended = f"; mended: {record.fault}" if record.fault else ""
     if row.keyword in collided:
-        return "prefixed; the name that the rule makes was taken, so it got a free one"
-    if row.keyword != rule_name(prefix, original):
-        return "renamed by the YAML"
-    return f"prefixed with {prefix}" + ("" if row.keyword == prefix + original else ", its last two characters cut off")
+        return f"prefixed; the name that the rule makes was taken, so it got a free one{mended}"
+    if row.keyword != rule_name(prefix, record.keyword):
+        return f"renamed by the YAML{mended}"
+    return f"prefixed with {prefix}{'' if row.keyword == prefix + record.keyword else ', its last two characters cut off'}{mended}"
 
 
 def _of_telemetry(found: SubFits, keyword: str) -> list[Account]:

@@ -19,7 +19,7 @@ def read_csv(path: Path) -> Iterator[tuple[str, float, str]]:
         That names the line that is wrong.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             lines = csv.reader(file, strict=True)
             header = next(lines, [])
             missing = [name for name in COLUMNS if name not in header]

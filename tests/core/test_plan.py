@@ -216,6 +216,52 @@ def test_shared_cards_are_written_once_when_all_agree(kpf):
     assert sum(c.startswith("OBSERVER=") for c in planned.hdus[0].cards) == 1
 
 
+def test_a_shared_date_that_is_none_is_prefixed(kpf):
+    bad = "DATE-NN = 'Tuesday'".ljust(80)
+    subs = {n: replace(s, hdus=(replace(s.hdus[0], images=(*s.hdus[0].images, bad)), *s.hdus[1:])) for n, s in memory.kpf_subs().items()}
+    instrument = replace(kpf, shared=frozenset({"DATE-NN"}))
+    planned = memory.plan_of(instrument, collect(instrument, subs))
+    names = {r.keyword for r in planned.ledger if r.card == bad and r.hdu == 0}
+    assert names == {"GRDATE-", "RDDATE-", "EMDATE-", "GCDATE-", "COMMENT"}
+
+
+def test_cards_of_an_extension_pass_or_are_mended_and_found(plan):
+    given = {
+        "READY   as it is": "READY   as it is",
+        "ready   as it is": "COMMENT ready   as it is",
+        "DATE-NN = 5 / five": "COMMENT DATE-NN = 5 / five",
+        "DATE-N2 = 'Tuesday'": "COMMENT DATE-N2 = 'Tuesday'",
+        "DATE-N3 = '2024-04-22'": "DATE-N3 = '2024-04-22'",
+        "Lower   = 1.5e-3 / both": "LOWER   = 1.5E-3               / both",
+        "HIERARCH ESO DET ID = 5": "HIERARCH ESO DET ID = 5",
+        "TEMP    = '21 \xb0C'": "TEMP    = '21 ?C'",
+    }
+    subs = memory.kpf_subs()
+    hdus = subs["green"].hdus
+    images = (*hdus[1].images, *(card.ljust(80) for card in given))
+    subs["green"] = replace(subs["green"], hdus=(hdus[0], replace(hdus[1], images=images), *hdus[2:]))
+    planned = plan(subs)
+    cards = [c.rstrip() for c in next(h.cards for h in planned.hdus if h.name == "GREEN_AMP1")]
+    assert [c for c in given.values() if c not in cards] == []
+    mended = [f for f in planned.findings if f.code == "card-mended"]
+    assert len(mended) == sum(old != new for old, new in given.items())
+    assert all("HDU 1, card " in f.message for f in mended)
+
+
+def test_a_hierarch_card_with_a_short_name_in_the_yaml_is_prefixed(kpf):
+    subs = memory.kpf_subs()
+    hdus = subs["green"].hdus
+    images = (*hdus[0].images, "HIERARCH ESO  DET ID = 5 / detector".ljust(80), "HIERARCH ESO DET NO = 6".ljust(80))
+    subs["green"] = replace(subs["green"], hdus=(replace(hdus[0], images=images), *hdus[1:]))
+    green = replace(kpf.origins[0], renames={**kpf.origins[0].renames, "HIERARCH ESO DET ID": "GRDETID"})
+    instrument = replace(kpf, origins=(green, *kpf.origins[1:]))
+    planned = memory.plan_of(instrument, collect(instrument, subs))
+    (card,) = [c for c in planned.hdus[0].cards if c.startswith("GRDETID ")]
+    assert read_record(0, card).value == 5
+    assert card.rstrip().endswith("/ detector Kwd green HIERARCH ESO DET ID")
+    assert [f.code for f in planned.findings if f.origin == "green" and f.severity != "info"] == ["hierarch-dropped"]
+
+
 def test_what_only_the_data_can_tell_ends_up_in_the_findings(plan):
     subs = memory.kpf_subs()
     hdus = subs["ca_hk"].hdus

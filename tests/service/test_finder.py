@@ -1,6 +1,7 @@
 """Finding: the right files of a frame, whoever else is in the directory."""
 
 import shutil
+from dataclasses import replace
 
 import kpf_night
 import pytest
@@ -81,3 +82,11 @@ def test_a_file_whose_name_tells_nothing_is_told_by_its_origin(kpf, night, tmp_p
         find_given(kpf, [str(other)])
     with pytest.raises(ConfigurationError, match=r"has .* already"):
         find_given(kpf, [f"red={other}", f"red={other}"])
+
+
+def test_a_pattern_without_the_frame_is_told_by_the_header(one, three):
+    camera = replace(one.origins[0], files="Green/*.fits", frame="FRAMENO")
+    instrument = replace(one, origins=(camera,))
+    for frame in three.frames:
+        assert find_night(instrument, three.directory, frame).subs["cam"].path == str(three.sub_fits(frame)["green"])
+    assert not find_night(instrument, three.directory, 7).subs

@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import kpf_night
@@ -17,7 +18,9 @@ from assembler.errors import AssemblerError, InputError
 from assembler.fits.blocks import scan
 from assembler.service.finder import find_given, find_night
 from assembler.service.pipeline import assemble
-from assembler.service.reader import verify_l0
+from assembler.service.reader import explain, verify_l0
+from assembler.telemetry import sqlite
+from assembler.telemetry.load import read_csv
 
 
 @pytest.fixture(scope="module")
@@ -125,9 +128,6 @@ def tile(directory: Path) -> Path:
 
 def test_the_times_of_the_exposure_service_are_those_of_this_exposure_live_and_later(kpf, tmp_path, make):
     """Three exposures in one history: each gets its own begin and end, also the first, when the next has begun already."""
-    from assembler.telemetry import sqlite
-    from assembler.telemetry.load import read_csv
-
     night = kpf_night.make_night(tmp_path / "three", exposures=3)
     sqlite.load(str(tmp_path / "h.db"), read_csv(night.telemetry))
     for frame in night.frames:
@@ -158,3 +158,37 @@ def test_nothing_but_bad_files_is_one_clear_error_that_names_them_all(kpf, night
     with pytest.raises(InputError) as caught:
         make(find_night(kpf, night.directory, night.frames[0]))
     assert str(caught.value).count("no FITS file") == 4
+
+
+@pytest.mark.parametrize("asked", ["begin", "end"])
+def test_a_service_that_tells_only_one_of_the_times_is_asked_for_it(kpf, night, history_url, make, asked):
+    rule = replace(kpf.exposure, **{"end" if asked == "begin" else "begin": None})
+    found = find_night(replace(kpf, exposure=rule), night.directory, night.frames[0])
+    chosen = [f.message for f in make(found, history_url).plan.findings if f.code == "time-chosen"]
+    told = ["exposure service", "green"]
+    assert [m.rpartition("from ")[2] for m in chosen] == (told if asked == "begin" else told[::-1])
+
+
+def test_the_table_is_filled_though_no_snapshot_is_in_the_yaml(kpf, night, history_url, make):
+    instrument = replace(kpf, snapshots=())
+    outcome = make(find_night(instrument, night.directory, night.frames[0]), history_url)
+    with fits.open(outcome.path) as hdus:
+        assert (hdus["TELEMETRY"].data["samples"] > 0).all()
+        assert all(hdus["TELEMETRY"].data["middle"])
+
+
+def test_a_mended_card_is_explained_under_either_keyword(one, make, tmp_path):
+    path = tmp_path / "cam.fits"
+    cards = ["SIMPLE  =                    T", "BITPIX  =                    8", "NAXIS   =                    0"]
+    with path.open("wb") as stream:
+        kpf_night.write_hdu(stream, [*cards, "ActualX =               55.583", "HIERARCH ESO DET ID = 5"])
+    made = make(find_given(one, [str(path)])).path
+    (account,) = explain(made, "ACTUALX")
+    assert account.keyword == "CMACTUA"
+    assert account.facts[-1] == (
+        "rule",
+        "prefixed with CM, its last two characters cut off; mended: " + account.facts[-1][1].partition("mended: ")[2],
+    )
+    assert explain(made, "CMACTUA") == [account]
+    assert explain(made, "ESO DET ID") == explain(made, "HIERARCH ESO DET ID")
+    assert explain(made, "ESO DET ID")[0].facts[-1] == ("rule", "dropped by rule; only the ledger has it")

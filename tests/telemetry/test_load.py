@@ -50,5 +50,5 @@ def test_what_cannot_be_read_is_one_clear_error(tmp_path):
 
 def test_columns_may_come_in_any_order_and_more_of_them(tmp_path):
     path = tmp_path / "t.csv"
-    path.write_text("time,host,value,keyword,service\n1.5,kpf,20,TEMP,met\n\n")
+    path.write_text("\ufefftime,host,value,keyword,service\n1.5,kpf,20,TEMP,met\n\n", encoding="utf-8")
     assert list(read_csv(path)) == [("met.TEMP", 1.5, "20")]
