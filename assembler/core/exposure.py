@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from assembler.core.cards import Record, Value, keyword_of, read_record, value_of
+from assembler.core.cards import Record, Value, read_record, value_of
 from assembler.core.findings import Finding, finding
 from assembler.core.instrument import Instrument, Origin
 
@@ -42,11 +42,11 @@ class Hdu:
 
     def record(self, keyword: str) -> Record | None:
         """Return the first card with a keyword."""
-        start = f"{keyword:8}"
-        for index, image in enumerate(self.images):
-            if image.startswith(start):
-                return read_record(index, image)
-        return None
+        try:
+            place = [image[:8] for image in self.images].index(f"{keyword:8}")
+        except ValueError:
+            return None
+        return read_record(place, self.images[place])
 
     def value(self, keyword: str) -> Value:
         """Return the value of the first card with a keyword; None when there is none."""
@@ -56,9 +56,9 @@ class Hdu:
     @property
     def extname(self) -> str:
         """The first EXTNAME that says something, or the empty string."""
-        for index, image in enumerate(self.images):
-            if keyword_of(image) == "EXTNAME":
-                name = read_record(index, image).value
+        for place, image in enumerate(self.images):
+            if image.startswith("EXTNAME "):
+                name = read_record(place, image).value
                 if isinstance(name, str) and name.strip():
                     return name.strip()
         return ""

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from assembler.core.cards import (
     Record,
@@ -18,7 +19,6 @@ from assembler.core.exposure import Hdu, SubFits
 from assembler.core.findings import Finding, finding
 from assembler.core.instrument import Origin
 
-SUMS = frozenset({"CHECKSUM", "DATASUM"})
 _STRUCTURE = re.compile(r"SIMPLE|XTENSION|BITPIX|NAXIS\d*|EXTEND|PCOUNT|GCOUNT|GROUPS|BLOCKED|CHECKSUM|DATASUM|END")
 _ARRAY = frozenset({"BSCALE", "BZERO", "BLANK"})
 _ORDER = re.compile(r"XTENSION|BITPIX|NAXIS\d*|PCOUNT|GCOUNT|TFIELDS")
@@ -33,8 +33,7 @@ class Selected:
     hdu: Hdu
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Placement:
+class Placement(NamedTuple):
     """Where an input card went: its fate, the extension, and the keyword it has there."""
 
     fate: str
@@ -117,7 +116,7 @@ def extension_header(selected: Selected, additions: Sequence[str], origin: str, 
         fault = date_fault(record) if stands_in_an_extension(record) else record.fault
         if fault:
             cards = _mended(record)
-            told = f"{path}, HDU {hdu.index}, card {record.index + 1}: {fault}: {record.images[0].rstrip()!a}"
+            told = f"{path}, HDU {hdu.index}, card {record.place + 1}: {fault}: {record.images[0].rstrip()!a}"
             findings.append(finding("card-mended", told, origin=origin, keyword=record.original))
         fate, place, now = "kept", name, keyword_of(cards[0])
         if record.kind != "value":

@@ -7,6 +7,7 @@ import datetime as dt
 import math
 import re
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 
 SECOND = 1_000_000_000
 DAY = 86_400 * SECOND
@@ -88,12 +89,15 @@ def format_iso(instant: int, digits: int = 6) -> str:
     """
     seconds, nano = divmod(instant, SECOND)
     days, second = divmod(seconds, 86_400)
-    day = dt.date.fromordinal(days + _EPOCH)
     fraction = f"{nano:09d}"
-    while len(fraction) > digits and fraction.endswith("0"):
-        fraction = fraction[:-1]
+    fraction = fraction[:digits] + fraction[digits:].rstrip("0")
     clock = f"{second // 3600:02d}:{second % 3600 // 60:02d}:{second % 60:02d}"
-    return f"{day.isoformat()}T{clock}" + (f".{fraction}" if fraction else "")
+    return f"{_date(days)}T{clock}" + (f".{fraction}" if fraction else "")
+
+
+@lru_cache(maxsize=64)
+def _date(days: int) -> str:
+    return dt.date.fromordinal(days + _EPOCH).isoformat()
 
 
 def round_to(instant: int, step: int) -> int:

@@ -79,7 +79,7 @@ def merge_primaries(primaries: Sequence[Primary], shared: Collection[str], reser
     for primary in primaries:
         origin = primary.origin
         for record in records[origin.name]:
-            key = (origin.name, record.index)
+            key = (origin.name, record.place)
             if key not in moved and record.keyword not in agreed and _wants_name(record, origin):
                 claims.append(_claim(record, origin))
                 claimed.append(key)
@@ -164,7 +164,7 @@ def _move_to_amplifiers(
                 findings.append(collision(record, extension, free, origin.name))
             taken[extension].add(free)
             additions.setdefault(extension, []).extend(rename(record, free))
-            moved[origin.name, record.index] = Placement(fate="amplifier", extension=extension, keyword=free)
+            moved[origin.name, record.place] = Placement(fate="amplifier", extension=extension, keyword=free)
     return additions, moved, findings
 
 
@@ -181,7 +181,7 @@ def _write_section(
     placements: list[Placement] = []
     findings = []
     for record in records:
-        key = (origin.name, record.index)
+        key = (origin.name, record.place)
         if key in named:
             tail = f"Kwd {origin.name} {record.original if record.kind == 'value' else record.keyword}"
             cards += write_card(named[key], record.text, record.comment, tail)
@@ -209,7 +209,7 @@ def _mended(primary: Primary, records: Sequence[Record]) -> list[Finding]:
     return [
         finding(
             "card-mended",
-            f"{primary.path}, HDU 0, card {r.index + 1}: {r.fault}: {r.images[0].rstrip()!a}",
+            f"{primary.path}, HDU 0, card {r.place + 1}: {r.fault}: {r.images[0].rstrip()!a}",
             origin=primary.origin.name,
             keyword=r.original,
         )

@@ -5,7 +5,7 @@ are kept whole, keywords that lose their last two characters, free names.
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from assembler.core.findings import Finding, finding
 
@@ -13,8 +13,7 @@ LENGTH = 8
 KEPT = 6
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
+class Claim(NamedTuple):
     """A card of an origin's primary that wants a name in the L0's primary."""
 
     origin: str

@@ -16,7 +16,6 @@ LONGEST = 4000
 
 _FENCE = "- " * ((CARD_LENGTH - 8) // 2)
 _INTEGER = re.compile(r"[+-]?\d{1,19}")
-_FLOAT = re.compile(r"(?i)[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?")
 _TRUTH = {"true": "T", "t": "T", "1": "T", "false": "F", "f": "F", "0": "F"}
 _NUMBER_LENGTH = 40
 
@@ -99,11 +98,12 @@ def aggregate(values: Iterable[str]) -> Aggregate:
 
 def number_of(text: str) -> float | None:
     """Return the finite number that a broadcast value is, or None."""
-    text = text.strip()
-    if len(text) > _NUMBER_LENGTH or not _FLOAT.fullmatch(text):
+    try:
+        number = float(text)
+    except ValueError:
         return None
-    number = float(text)
-    return number if math.isfinite(number) else None
+    # Python reads more than FITS and keyword histories have: digits of any script, 1_000, nan.
+    return number if math.isfinite(number) and len(text) <= _NUMBER_LENGTH and text.isascii() and "_" not in text else None
 
 
 def field_of(text: str, form: ValueType) -> str | None:

@@ -1,10 +1,11 @@
 """Tables of the L0's own, as bytes: plain columns only, so that pipelines can load them with pandas."""
 
+import math
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, pairwise
+from itertools import pairwise
 from typing import Literal, cast
 
 from assembler.core.cards import printable_text, read_records, text_of, write_card
@@ -34,10 +35,9 @@ class Table:
 
     def widths(self) -> tuple[int, ...]:
         """Return the width of each column [bytes]; text is as wide as its longest cell."""
-        cells = zip(*self.rows, strict=True) if self.rows else [()] * len(self.columns)
         return tuple(
-            max([1, *map(len, map(str, cell))]) if column.form == "A" else _WIDTHS[column.form]
-            for column, cell in zip(self.columns, cells, strict=True)
+            max(1, max(map(len, cast(tuple[str, ...], cells)), default=1)) if column.form == "A" else _WIDTHS[column.form]
+            for column, cells in self._cells()
         )
 
     def cards(self) -> tuple[str, ...]:
@@ -63,23 +63,33 @@ class Table:
 
     def data(self) -> bytes:
         """Return the rows as they are in the file, without fill."""
-        if not self.rows:
-            return b""
-        columns = [
-            _encode(column.form, width, cells)
-            for column, width, cells in zip(self.columns, self.widths(), zip(*self.rows, strict=True), strict=True)
-        ]
-        return b"".join(chain.from_iterable(zip(*columns, strict=True)))
+        widths = self.widths()
+        stride = sum(widths)
+        data = bytearray(stride * len(self.rows))
+        offset = 0
+        for (column, cells), width in zip(self._cells(), widths, strict=True):
+            encoded = _encode(column.form, width, cells)
+            for place in range(width):  # one byte of every row at a time, which is quicker than row by row
+                data[offset + place :: stride] = encoded[place::width]
+            offset += width
+        return bytes(data)
+
+    def _cells(self) -> Iterator[tuple[Column, tuple[Cell, ...]]]:
+        """Yield each column with its cells."""
+        columns = zip(*self.rows, strict=True) if self.rows else [()] * len(self.columns)
+        return zip(self.columns, columns, strict=True)
 
 
-def _encode(form: Form, width: int, cells: Sequence[Cell]) -> list[bytes]:
+def _encode(form: Form, width: int, cells: Sequence[Cell]) -> bytes:
+    """Return the cells of a column one after the other."""
     if form == "A":
-        return [printable_text(str(cell)).ljust(width).encode("ascii") for cell in cells]
+        text = "".join([cell.ljust(width) for cell in cast(Sequence[str], cells)])
+        return printable_text(text).encode("ascii")
     if form == "L":
-        return [b"T" if cell else b"F" for cell in cells]
+        return bytes(ord("T") if cell else ord("F") for cell in cells)
     if form == "J":
-        return [int(cell or 0).to_bytes(4, "big", signed=True) for cell in cells]
-    return [struct.pack(">d", float("nan") if cell is None else cell) for cell in cells]
+        return struct.pack(f">{len(cells)}i", *cells)
+    return struct.pack(f">{len(cells)}d", *(math.nan if cell is None else cell for cell in cells))
 
 
 def read_table(images: Sequence[str], data: bytes) -> Table:

@@ -25,6 +25,7 @@ _END = "END".ljust(CARD_LENGTH)
 _GZIP = b"\x1f\x8b"
 _BITPIX = (8, 16, 32, 64, -32, -64)
 _MOST_AXES = 999
+_SIZES = ("BITPIX  ", "NAXIS", "PCOUNT  ", "GCOUNT  ", "GROUPS  ")
 
 
 def scan(path: str) -> SubFits:
@@ -174,8 +175,7 @@ def _data_length(images: list[str], path: str, index: int) -> int:
     """Return the length of a data unit without fill [bytes] (FITS Standard 4.4.1)."""
     values: dict[str, Value] = {}
     for place, image in enumerate(images):
-        keyword = keyword_of(image)
-        if (keyword in ("BITPIX", "PCOUNT", "GCOUNT", "GROUPS") or keyword.startswith("NAXIS")) and keyword not in values:
+        if image.startswith(_SIZES) and (keyword := keyword_of(image)) not in values:
             values[keyword] = read_record(place, image).value
 
     def whole(keyword: str, default: int | None = None) -> int:

@@ -100,7 +100,7 @@ def test_a_string_of_any_length_comes_back(keyword, text, comment):
 def test_whatever_eighty_bytes_are_is_read_as_something_lawful(image):
     record = read_record(3, image)
     assert record.images == (image,)
-    assert record.index == 3
+    assert record.place == 3
     written = write_card(record.keyword, record.text, record.comment) if record.kind == "value" else None
     for again in read_records(written or write_commentary("COMMENT", record.text)):
         assert not again.fault

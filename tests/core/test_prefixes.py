@@ -7,7 +7,8 @@ from assembler.core.prefixes import Claim, assign_names, rule_name
 
 KEYWORD = st.text("ABC12_-", min_size=1, max_size=8)
 CLAIMS = st.lists(
-    st.builds(Claim, origin=st.sampled_from(["green", "red"]), prefix=st.sampled_from(["GR", "RD"]), keyword=KEYWORD), max_size=60
+    st.builds(Claim, origin=st.sampled_from(["green", "red"]), prefix=st.sampled_from(["GR", "RD"]), keyword=KEYWORD, renamed=st.just("")),
+    max_size=60,
 )
 RESERVED = st.frozensets(KEYWORD.map(lambda k: ("GR" + k)[:8]), max_size=20)
 
