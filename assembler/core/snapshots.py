@@ -19,6 +19,26 @@ _INTEGER = re.compile(r"[+-]?\d{1,19}")
 _TRUTH = {"true": "T", "t": "T", "1": "T", "false": "F", "f": "F", "0": "F"}
 _NUMBER_LENGTH = 40
 
+TELEMETRY_COLUMNS = (
+    Column(name="keyword", form="A", meaning="service and keyword of the history"),
+    Column(name="average", form="D", meaning="mean over the samples of the exposure"),
+    Column(name="stddev", form="D", meaning="population standard deviation of these"),
+    Column(name="min", form="D", meaning="least of these"),
+    Column(name="max", form="D", meaning="greatest of these"),
+    Column(name="samples", form="J", meaning="broadcasts from begin to end"),
+    Column(name="units", form="A"),
+    Column(name="description", form="A"),
+    *(
+        column
+        for moment in MOMENTS
+        for column in (
+            Column(name=moment, form="A", meaning=f"value at the snapshot {moment}, as text"),
+            Column(name=f"{moment}_time", form="A", meaning="when it was broadcast (UTC)"),
+        )
+    ),
+    Column(name="cards", form="A", meaning="keywords of the primary, with their snapshots"),
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
@@ -170,21 +190,7 @@ def telemetry_table(instrument: Instrument, answers: Answers) -> Table:
             sample = answers.value(moment, source)
             row += [sample.value[:LONGEST], format_iso(from_unix(sample.time))] if sample else ["", ""]
         rows.append((*row, " ".join(cards.get(source, ()))))
-    columns = [
-        Column(name="keyword", form="A", meaning="service and keyword of the history"),
-        Column(name="average", form="D", meaning="mean over the samples of the exposure"),
-        Column(name="stddev", form="D", meaning="population standard deviation of these"),
-        Column(name="min", form="D", meaning="least of these"),
-        Column(name="max", form="D", meaning="greatest of these"),
-        Column(name="samples", form="J", meaning="broadcasts from begin to end"),
-        Column(name="units", form="A"),
-        Column(name="description", form="A"),
-    ]
-    for moment in MOMENTS:
-        columns.append(Column(name=moment, form="A", meaning=f"value at the snapshot {moment}, as text"))
-        columns.append(Column(name=f"{moment}_time", form="A", meaning="when it was broadcast (UTC)"))
-    columns.append(Column(name="cards", form="A", meaning="keywords of the primary, with their snapshots"))
-    return Table(name="TELEMETRY", columns=tuple(columns), rows=tuple(rows))
+    return Table(name="TELEMETRY", columns=TELEMETRY_COLUMNS, rows=tuple(rows))
 
 
 def _numbers(answers: Answers, keyword: TelemetryKeyword) -> Aggregate:

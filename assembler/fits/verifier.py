@@ -26,7 +26,7 @@ def verify_plan(path: Path, plan: Plan, sums: Mapping[str, int], *, ignore_date:
     plan : Plan
         As concluded.
     sums : mapping of str to int
-        By extension, the sum of the sub-FITS's data unit.
+        By HDU, what its data unit sums up to: of an extension from a sub-FITS, that of the bytes there.
     ignore_date : bool
         Compare an L0 that was written at another time: DATE may differ.
 
@@ -48,8 +48,8 @@ def verify_plan(path: Path, plan: Plan, sums: Mapping[str, int], *, ignore_date:
             if there != wanted:
                 problems.append(f"{planned.name}: {_first_difference(there, wanted)}")
             told = _datasum(hdu)
-            if planned.name in sums and told != sums[planned.name]:
-                problems.append(f"{planned.name}: DATASUM is {told}, that of the sub-FITS's data is {sums[planned.name]}")
+            if told != sums[planned.name]:
+                problems.append(f"{planned.name}: DATASUM is {told}, that of what belongs there is {sums[planned.name]}")
     _raise(path, problems)
 
 

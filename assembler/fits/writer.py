@@ -81,7 +81,7 @@ def write_l0(plan: Plan, target: Draft) -> tuple[Plan, dict[str, int]]:
     plan : Plan
         With what reading the data told.
     sums : dict of str to int
-        By extension, the sum of the data unit that was read.
+        By HDU, the sum of its data unit: of an extension from a sub-FITS, that of the bytes that were read there.
 
     Raises
     ------
@@ -90,34 +90,22 @@ def write_l0(plan: Plan, target: Draft) -> tuple[Plan, dict[str, int]]:
     OutputError
         When the disk does not take it.
     """
-    descriptor = target.descriptor
     starts = _layout(plan.hdus)
-    pieces = [p for number, hdu in enumerate(plan.hdus) if isinstance(hdu.data, Source) for p in _pieces(number, hdu, starts[number])]
     try:
-        sums = dict.fromkeys(range(len(plan.hdus)), 0)
-        for number, part in _copy(pieces, target):
-            sums[number] = fold(sums[number] + part)
-        told = {h.name: sums[n] for n, h in enumerate(plan.hdus) if n and not isinstance(h.data, Table)}
-        plan = conclude(plan, told)
-        for number, hdu in enumerate(plan.hdus):
+        plan, sums = _transfer(plan, starts, target)
+        for hdu, start in zip(plan.hdus, starts, strict=True):
             if isinstance(hdu.data, Table):
-                data = _filled(hdu.data.data())
-                sums[number] = word_sum(data)
-                _write(descriptor, data, starts[number] + header_length(hdu))
-            _write(descriptor, render_header(hdu.cards, sums[number]), starts[number])
-        os.fsync(descriptor)
+                _write(target.descriptor, _filled(hdu.data.data()), start + header_length(hdu))
+            _write(target.descriptor, render_header(hdu.cards, sums[hdu.name]), start)
+        os.fsync(target.descriptor)
     except OSError as error:
         raise _cannot_write(target, error) from error
-    return plan, told
+    return plan, sums
 
 
-def read_sums(plan: Plan) -> dict[str, int]:
-    """Read the data units of a plan's sub-FITS and return their sums by extension, without writing anything."""
-    pieces = [p for number, hdu in enumerate(plan.hdus) if isinstance(hdu.data, Source) for p in _pieces(number, hdu, 0)]
-    sums = dict.fromkeys(range(len(plan.hdus)), 0)
-    for number, part in _copy(pieces, None):
-        sums[number] = fold(sums[number] + part)
-    return {h.name: sums[n] for n, h in enumerate(plan.hdus) if n and not isinstance(h.data, Table)}
+def sum_l0(plan: Plan) -> tuple[Plan, dict[str, int]]:
+    """Return what `write_l0` would, without writing anything: the sub-FITS are read and summed."""
+    return _transfer(plan, [0] * len(plan.hdus), None)
 
 
 def publish(target: Draft, filename: str) -> Path:
@@ -180,6 +168,17 @@ def _layout(hdus: Sequence[PlannedHdu]) -> list[int]:
         elif hdu.data:
             position += padded(sum(hdu.data.widths()) * len(hdu.data.rows))
     return starts
+
+
+def _transfer(plan: Plan, starts: Sequence[int], target: Draft | None) -> tuple[Plan, dict[str, int]]:
+    """Copy the data units of the sub-FITS, conclude the plan, and return the sum of every data unit."""
+    pieces = [p for number, hdu in enumerate(plan.hdus) if isinstance(hdu.data, Source) for p in _pieces(number, hdu, starts[number])]
+    sums = {hdu.name: 0 for hdu in plan.hdus}
+    for number, part in _copy(pieces, target):
+        name = plan.hdus[number].name
+        sums[name] = fold(sums[name] + part)
+    plan = conclude(plan, sums)
+    return plan, sums | {hdu.name: word_sum(_filled(hdu.data.data())) for hdu in plan.hdus if isinstance(hdu.data, Table)}
 
 
 def _pieces(number: int, hdu: PlannedHdu, start: int) -> Iterator[Piece]:

@@ -8,12 +8,12 @@ from pathlib import Path
 from assembler.core.findings import Finding, finding
 from assembler.core.instants import parse_iso, unix_seconds
 from assembler.core.instrument import MOMENTS, Instrument, Moment
-from assembler.core.plan import Plan, Source, conclude, plan_l0
+from assembler.core.plan import Plan, Source, plan_l0
 from assembler.core.snapshots import Answers, Sample
 from assembler.core.times import SERVICE, Candidate, Times, reconcile, service_moments
 from assembler.errors import InputError, OutputError, VerificationError
 from assembler.fits.verifier import verify_plan
-from assembler.fits.writer import draft, publish, read_sums, remove_abandoned, write_l0
+from assembler.fits.writer import draft, publish, remove_abandoned, sum_l0, write_l0
 from assembler.service.finder import Found, file_times
 from assembler.telemetry.history import History
 
@@ -121,8 +121,7 @@ def _make(plan: Plan, directory: Path) -> Outcome:
 def _left_alone(plan: Plan, directory: Path) -> Outcome:
     """Return the L0 that is there, if it is the one that would be made."""
     path = directory / plan.filename
-    sums = read_sums(plan)
-    plan = conclude(plan, sums)
+    plan, sums = sum_l0(plan)
     try:
         verify_plan(path, plan, sums, ignore_date=True)
     except VerificationError as error:

@@ -8,8 +8,10 @@ from pathlib import Path
 from assembler.core.cards import keyword_of, read_record, read_records
 from assembler.core.exposure import Hdu, SubFits
 from assembler.core.instants import SECOND, parse_iso
-from assembler.core.ledger import LedgerRow, read_ledger
+from assembler.core.ledger import LedgerRow, ledger_table, read_ledger
+from assembler.core.plan import findings_table
 from assembler.core.prefixes import rule_name
+from assembler.core.snapshots import TELEMETRY_COLUMNS
 from assembler.core.tables import Table, read_table
 from assembler.errors import ConfigurationError, InputError, VerificationError
 from assembler.fits.blocks import open_fits, scan
@@ -21,6 +23,14 @@ _RULES = {
     "shared": "shared by all origins, so written once",
     "structure": "describes the file that it was in",
     "dropped": "dropped by rule; only the ledger has it",
+}
+_COLUMNS = {
+    name: [(c.name, c.form) for c in columns]
+    for name, columns in (
+        ("TELEMETRY", TELEMETRY_COLUMNS),
+        ("CARDS", ledger_table(()).columns),
+        ("FINDINGS", findings_table(()).columns),
+    )
 }
 _SNAPSHOT = re.compile(r"Snapshot (\w+): (\S+) UTC")
 
@@ -72,17 +82,26 @@ def verify_l0(path: Path) -> None:
     """
     verify_file(path)
     found = scan(str(path))
-    ledger = read_ledger(_table(found, "CARDS"))
+    try:
+        ledger = read_ledger(_table(found, "CARDS"))
+    except InputError as error:
+        raise VerificationError(str(error)) from error
     headers = {h.extname or "PRIMARY": {keyword_of(i) for i in h.images} for h in found.hdus}
     for row in ledger:
-        if row.extension and row.keyword not in headers.get(row.extension, ()) and not row.keyword.startswith("HIERARCH"):
+        if row.extension and row.keyword not in headers.get(row.extension, ()):
             raise VerificationError(f"{path}: the ledger has {row.keyword} of {row.origin} in {row.extension}, where it is not")
         if row.fate == "dropped" and row.extension:
             raise VerificationError(f"{path}: the ledger has {row.keyword} of {row.origin} both dropped and in {row.extension}")
 
 
 def _table(found: SubFits, name: str) -> Table:
-    """Read one of the L0's own tables."""
+    """Read one of the L0's own tables.
+
+    Raises
+    ------
+    InputError
+        When it is not there, or is not one that an assembler made.
+    """
     hdu = next((h for h in found.hdus if h.extname == name), None)
     if hdu is None:
         raise InputError(f"{found.path}: no table {name}, so this is no L0", path=found.path)
@@ -90,9 +109,13 @@ def _table(found: SubFits, name: str) -> Table:
         stream.seek(hdu.offset)
         data = stream.read(hdu.length)
     try:
-        return read_table(hdu.images, data)
+        table = read_table(hdu.images, data)
     except ValueError as error:
         raise InputError(f"{found.path}: {name}: {error}", path=found.path) from error
+    wanted = _COLUMNS[name]
+    if [(c.name, c.form) for c in table.columns][: len(wanted)] != wanted:
+        raise InputError(f"{found.path}: {name} has other columns than that of an L0", path=found.path)
+    return table
 
 
 def _originals(row: LedgerRow) -> tuple[str, ...]:
@@ -138,12 +161,18 @@ def _of_telemetry(found: SubFits, keyword: str) -> list[Account]:
             asked, broadcast = instants.get(moment, ""), row.get(f"{moment}_time", "")
             facts = [("from", f"history keyword {row['keyword']}"), ("snapshot", f"{moment}, asked as of {asked} UTC")]
             if broadcast:
-                age = (parse_iso(asked) - parse_iso(broadcast)) / SECOND if asked else float("nan")
-                facts += [("value", row[moment]), ("broadcast", f"{broadcast} UTC, {age:.6f} s before")]
+                facts += [("value", row[moment]), ("broadcast", f"{broadcast} UTC{_age(asked, broadcast)}")]
             else:
                 facts.append(("value", "not available"))
             accounts.append(Account(keyword=card, extension="PRIMARY", facts=tuple(facts)))
     return accounts
+
+
+def _age(asked: str, broadcast: str) -> str:
+    try:
+        return f", {(parse_iso(asked) - parse_iso(broadcast)) / SECOND:.6f} s before"
+    except ValueError:  # the instant was not known
+        return ""
 
 
 def _of_assembler(found: SubFits, keyword: str) -> list[Account]:

@@ -12,11 +12,14 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from assembler.core.instants import parse_iso, unix_seconds
 from assembler.core.plan import Source
 from assembler.errors import InputError, OutputError, VerificationError
 from assembler.fits.blocks import scan
 from assembler.fits.verifier import verify_file, verify_plan
-from assembler.fits.writer import draft, publish, read_sums, remove_abandoned, write_l0
+from assembler.fits.writer import draft, publish, remove_abandoned, sum_l0, write_l0
+from assembler.telemetry import sqlite
+from assembler.telemetry.load import read_csv
 
 
 def test_every_data_unit_is_byte_for_byte_that_of_its_sub_fits(found, history_url, make):
@@ -66,6 +69,25 @@ def test_another_l0_of_that_name_is_never_overwritten(found, history_url, make):
     with pytest.raises(OutputError, match="never overwritten"):
         make(found)
     assert path.read_bytes() == b"somebody's notes" != before
+
+
+def test_an_l0_that_differs_in_its_telemetry_only_is_another_one(kpf, found, make, tmp_path, night):
+    """A value between two snapshots changes no card of the primary, only an average of TELEMETRY."""
+    urls = []
+    for number, value in enumerate(("19.5", "20.5")):
+        path = tmp_path / f"{number}.db"
+        source = kpf.table[0].source
+        sqlite.load(str(path), [*read_csv(night.telemetry), (source, from_iso("2024-04-22T08:00:50"), value)])
+        urls.append(f"sqlite:///{path}")
+    first = make(found, urls[0])
+    assert not make(found, urls[0]).made
+    with pytest.raises(OutputError, match="TELEMETRY"):
+        make(found, urls[1])
+    assert first.path.is_file()
+
+
+def from_iso(text: str) -> float:
+    return unix_seconds(parse_iso(text))
 
 
 def test_of_two_who_publish_one_name_one_wins(tmp_path):
@@ -132,7 +154,7 @@ def test_a_sub_fits_that_was_written_anew_meanwhile_is_looked_at_once_more(found
 
 def test_every_flipped_bit_is_found(found, history_url, make, tmp_path):
     outcome = make(found, history_url)
-    sums = read_sums(outcome.plan)
+    _, sums = sum_l0(outcome.plan)
     whole = outcome.path.read_bytes()
     copy = tmp_path / outcome.path.name
     generator = np.random.default_rng(7)
@@ -161,12 +183,12 @@ def test_a_file_cut_short_is_found(found, make, tmp_path):
 
 def test_cards_that_are_not_those_of_the_plan_are_found(found, make):
     outcome = make(found)
-    sums = read_sums(outcome.plan)
+    _, sums = sum_l0(outcome.plan)
     primary = outcome.plan.hdus[0]
     other = replace(outcome.plan, hdus=(replace(primary, cards=primary.cards[:-1]), *outcome.plan.hdus[1:]))
     with pytest.raises(VerificationError, match="PRIMARY"):
         verify_plan(outcome.path, other, sums)
-    with pytest.raises(VerificationError, match="sub-FITS's data"):
+    with pytest.raises(VerificationError, match="CA_HK: DATASUM"):
         verify_plan(outcome.path, outcome.plan, sums | {"CA_HK": 1})
 
 

@@ -14,12 +14,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from assembler.core.plan import Source
-from assembler.errors import AssemblerError, InputError
+from assembler.errors import AssemblerError, InputError, VerificationError
 from assembler.fits.blocks import scan
 from assembler.service.finder import find_given, find_night
 from assembler.service.pipeline import assemble
 from assembler.service.reader import explain, verify_l0
 from assembler.telemetry import sqlite
+from assembler.telemetry.history import open_history
 from assembler.telemetry.load import read_csv
 
 
@@ -192,3 +193,32 @@ def test_a_mended_card_is_explained_under_either_keyword(one, make, tmp_path):
     assert explain(made, "CMACTUA") == [account]
     assert explain(made, "ESO DET ID") == explain(made, "HIERARCH ESO DET ID")
     assert explain(made, "ESO DET ID")[0].facts[-1] == ("rule", "dropped by rule; only the ledger has it")
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(flips=st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), min_size=1, max_size=20))
+def test_an_l0_that_was_tampered_with_is_explained_or_refused(small_l0, tmp_path_factory, flips):
+    whole = small_l0.read_bytes()
+    tables = len(whole) - 60_000
+    data = bytearray(whole)
+    for place, value in flips:
+        data[tables + place % 60_000] = value
+    path = tmp_path_factory.mktemp("tampered") / small_l0.name
+    path.write_bytes(bytes(data))
+    for keyword in ("TARGNAME", "RDTM_ZO", "DATE-BEG"):
+        with contextlib.suppress(InputError):
+            assert explain(path, keyword)
+    if bytes(data) != whole:
+        with pytest.raises((VerificationError, InputError)):
+            verify_l0(path)
+
+
+@pytest.fixture(scope="module")
+def small_l0(kpf, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("small")
+    night = kpf_night.make_night(directory, shape=(4, 4))
+    sqlite.load(str(directory / "h.db"), read_csv(night.telemetry))
+    history = open_history(f"sqlite:///{directory / 'h.db'}")
+    made = assemble(find_night(kpf, night.directory, night.frames[0]), history, directory, version="test", clock=lambda: 10**18)
+    history.close()
+    return made.path
