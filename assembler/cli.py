@@ -21,14 +21,14 @@ from assembler import __version__
 from assembler.errors import AssemblerError, ConfigurationError, InputError, VerificationError
 
 if TYPE_CHECKING:
-    from assembler.config import Loaded
     from assembler.core.findings import Finding
+    from assembler.core.instrument import Instrument
     from assembler.service.finder import Found
     from assembler.telemetry.history import History
 
 _WORDS = {"error": "ERROR", "warning": "warning", "info": "info"}
 
-INSTRUMENT = click.option("-i", "--instrument", metavar="FILE", help="The instrument's YAML [default: prefixes.yaml].")
+INSTRUMENT = click.option("-i", "--instrument", "yaml", metavar="FILE", help="The instrument's YAML [default: prefixes.yaml].")
 HISTORY = click.option("--history", metavar="URL", help="The keyword history: sqlite:///PATH. Without one, times come from the files.")
 FRAME = click.option("--frame", type=click.IntRange(min=0), help="The frame to assemble, where the input is a night's directory.")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
@@ -70,9 +70,7 @@ def command() -> None:
 @HISTORY
 @INSTRUMENT
 @JSON
-def assemble(
-    inputs: tuple[str, ...], frame: int | None, out: str | None, history: str | None, instrument: str | None, as_json: bool
-) -> int:
+def assemble(inputs: tuple[str, ...], frame: int | None, out: str | None, history: str | None, yaml: str | None, as_json: bool) -> int:
     """Make the L0 of one exposure and print its path.
 
     The sub-FITS are those of a frame in a night's directory, or the ones that are given; ORIGIN=PATH says whose a file is
@@ -85,10 +83,10 @@ def assemble(
     from assembler.core.findings import has_errors
     from assembler.service import pipeline
 
-    loaded = _load(instrument)
-    found = _find(loaded, inputs, frame)
+    instrument = _load(yaml)
+    found = _find(instrument, inputs, frame)
     with _stopped_by_signals(), _history(history) as opened:
-        outcome = pipeline.assemble(found, opened, _out(out, loaded, inputs, frame), version=__version__, clock=time.time_ns)
+        outcome = pipeline.assemble(found, opened, _out(out, instrument, inputs, frame), version=__version__, clock=time.time_ns)
     plan = outcome.plan
     if as_json:
         _print_json({"path": str(outcome.path), "made": outcome.made, "findings": [_finding(f) for f in plan.findings]})
@@ -113,7 +111,7 @@ def plan(
     frame: int | None,
     out: str | None,
     history: str | None,
-    instrument: str | None,
+    yaml: str | None,
     as_json: bool,
     lint: bool,
 ) -> int:
@@ -128,15 +126,15 @@ def plan(
     from assembler.core.findings import has_errors
     from assembler.service import pipeline
 
-    loaded = _load(instrument)
+    instrument = _load(yaml)
     if lint and not inputs:
-        _print_lint(loaded, ())
+        _print_lint(instrument, ())
         return 0
-    found = _find(loaded, inputs, frame)
+    found = _find(instrument, inputs, frame)
     with _history(history) as opened:
-        planned = pipeline.plan_exposure(found, opened, _out(out, loaded, inputs, frame), version=__version__, now=time.time_ns())
+        planned = pipeline.plan_exposure(found, opened, _out(out, instrument, inputs, frame), version=__version__, now=time.time_ns())
     if lint:
-        return _print_lint(loaded, planned.findings)
+        return _print_lint(instrument, planned.findings)
     if as_json:
         click.echo(core.to_json(planned))
     else:
@@ -224,30 +222,30 @@ def load(files: tuple[str, ...], history: str, as_json: bool) -> int:
     return 0
 
 
-def _load(instrument: str | None) -> "Loaded":
+def _load(yaml: str | None) -> "Instrument":
     from assembler.config import default_instrument, load_instrument
 
-    return load_instrument(Path(instrument) if instrument else default_instrument())
+    return load_instrument(Path(yaml) if yaml else default_instrument())
 
 
-def _find(loaded: "Loaded", inputs: Sequence[str], frame: int | None) -> "Found":
+def _find(instrument: "Instrument", inputs: Sequence[str], frame: int | None) -> "Found":
     from assembler.service.finder import find_given, find_night
 
     if frame is not None:
         if len(inputs) != 1:
             raise ConfigurationError("--frame goes with one night's directory")
-        return find_night(loaded.instrument, Path(inputs[0]), frame)
+        return find_night(instrument, Path(inputs[0]), frame)
     if not inputs:
         raise ConfigurationError("name the sub-FITS, or a night's directory with --frame")
     if len(inputs) == 1 and Path(inputs[0]).is_dir():
         raise ConfigurationError(f"{inputs[0]} is a directory; which frame? Say --frame N")
-    return find_given(loaded.instrument, inputs)
+    return find_given(instrument, inputs)
 
 
-def _out(out: str | None, loaded: "Loaded", inputs: Sequence[str], frame: int | None) -> Path:
+def _out(out: str | None, instrument: "Instrument", inputs: Sequence[str], frame: int | None) -> Path:
     if out is not None:
         return Path(out)
-    return Path(inputs[0]) / loaded.output if frame is not None else Path()
+    return Path(inputs[0]) / instrument.output if frame is not None else Path()
 
 
 @contextmanager
@@ -301,11 +299,10 @@ def _print_plan(planned: Any) -> None:
         click.echo(_line(found))
 
 
-def _print_lint(loaded: "Loaded", findings: "Sequence[Finding]") -> int:
+def _print_lint(instrument: "Instrument", findings: "Sequence[Finding]") -> int:
     """Print what is wrong with the YAML for the samples, and return the exit code."""
     from assembler.core.snapshots import writers
 
-    instrument = loaded.instrument
     codes = {
         "name-collision", "duplicate-keyword", "hierarch-dropped", "shared-differs", "shared-name-taken", "amplifier-unknown",
         "read-mode-unknown", "hdu-missing", "hdu-unlisted", "time-unreadable", "no-times", "truncated", "unreadable", "frame-differs",

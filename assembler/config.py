@@ -1,177 +1,21 @@
-"""Read an instrument's YAML; an error names file, line, key and what was expected.
+"""Load an instrument: its YAML is checked once, and remembered as long as it stays the same to the letter.
 
-ruamel.yaml finds the nodes with their lines, pydantic says which of them are wrong, and what is right becomes the
-frozen values of `assembler.core.instrument`.
+Checking takes longer than assembling a small exposure, and a fresh process for each exposure is how archives call the
+assembler. What was checked is therefore kept in the user's cache directory, together with the whole text that it came from;
+it counts only when that text, and the code that checked it, are the same.
 """
 
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import json
+import os
+import zlib
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
-
-from assembler.core.extensions import is_structure
-from assembler.core.instants import UNITS, parse_duration
-from assembler.core.instrument import (
-    MOMENTS,
-    AmplifierCard,
-    ExposureRule,
-    Extension,
-    Instrument,
-    Origin,
-    OriginTimes,
-    ServiceTime,
-    Snapshot,
-    TelemetryKeyword,
-    TimeForm,
-    ValueType,
-)
-from assembler.core.plan import OWN_TABLES
-from assembler.core.primary import OWN_KEYWORDS, reserved_names
+from assembler import __version__
+from assembler.core.instrument import Instrument, instrument_from
 from assembler.errors import ConfigurationError
-from assembler.yaml import Place, dotted, read_yaml
-
-
-def _matching(pattern: str, expected: str) -> Any:
-    def check(text: str) -> str:
-        if not re.fullmatch(pattern, text):
-            raise ValueError(f"expected {expected}")
-        return text
-
-    return AfterValidator(check)
-
-
-def _duration(text: str) -> str:
-    parse_duration(text)
-    return text
-
-
-Keyword = Annotated[str, _matching(r"[A-Z0-9_-]{1,8}", "a FITS keyword: up to 8 of A-Z, 0-9, - and _")]
-SourceKeyword = Annotated[str, _matching(r"[ -~]{1,71}", "a keyword of up to 71 printable characters")]
-Pattern = Annotated[str, _matching(r"[A-Z0-9_-]*#*[A-Z0-9_-]*", "a keyword with # for each digit, for example GAIN##")]
-Prefix = Annotated[str, _matching(r"[A-Z]{2}", "two upper-case letters")]
-Name = Annotated[str, _matching(r"[A-Za-z_][A-Za-z0-9_]{0,19}", "a word of up to 20 letters, digits and _")]
-ExtensionName = Annotated[str, _matching(r"[A-Z0-9_-]{1,60}", "an extension name: A-Z, 0-9, - and _")]
-HistoryKeyword = Annotated[str, _matching(r"[^.\s]+\.\S+", "service.KEYWORD")]
-Duration = Annotated[str, AfterValidator(_duration)]
-Text = Annotated[str, _matching(r"[ -~]*", "printable ASCII")]
-FileName = Annotated[
-    str,
-    _matching(
-        r"(?:[A-Za-z0-9_.+-]|\{(?:date|seconds|frame|stem)\})+",
-        "a file name with {date}, {seconds}, {frame} or {stem}, and no directory",
-    ),
-]
-FilePattern = Annotated[
-    str,
-    _matching(
-        r"(?!(?:.*/)?\.\.?/)(?:[^{}*/]+/)*(?:[^{}*/]|\*|\{frame\})+",
-        "a path below the night's directory; in the file's name * for anything and {frame} for the frame number",
-    ),
-]
-
-
-_EXPECTED = {
-    "string_type": "expected text",
-    "int_type": "expected a whole number",
-    "bool_type": "expected true or false",
-    "dict_type": "expected a mapping",
-    "model_type": "expected a mapping",
-    "list_type": "expected a list",
-}
-"""What was expected, by pydantic's name for the error."""
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
-
-
-class _Telemetry(_Model):
-    source: HistoryKeyword = Field(alias="from")
-    type: ValueType = "str"
-    unit: Text = ""
-    comment: Text = ""
-    prefer: bool = False
-
-
-class _TableRow(_Model):
-    type: ValueType = "float"
-    unit: Text = ""
-    description: Text = ""
-
-
-class _Snapshot(_Model):
-    offset: Duration = "0 s"
-    keywords: dict[Keyword, _Telemetry] = {}
-
-
-class _ServiceTime(_Model):
-    source: HistoryKeyword = Field(alias="from")
-    card: Keyword
-    comment: Text = ""
-
-
-class _Exposure(_Model):
-    begin: _ServiceTime | None = None
-    end: _ServiceTime | None = None
-    settling: Duration = "0 s"
-    triggered: HistoryKeyword | None = None
-    trust: list[str] = []
-
-
-class _AmplifierCards(_Model):
-    name: Pattern | None = None
-    modes: dict[str, dict[str, int]]
-
-
-class _Amplifiers(_Model):
-    extensions: list[ExtensionName]
-    cards: dict[Pattern, _AmplifierCards]
-
-
-class _Times(_Model):
-    begin: Keyword | None = None
-    end: Keyword | None = None
-    elapsed: Keyword | None = None
-    form: TimeForm = "iso"
-    unit: Literal["s", "ms", "us", "min", "h", "d"] = "s"
-    tolerance: Duration = "0 s"
-
-
-class _Origin(_Model):
-    prefix: Prefix
-    flag: Keyword
-    file: Keyword
-    files: FilePattern
-    match: Literal["frame", "time"] = "frame"
-    frame: Keyword | None = None
-    triggered: Text = ""
-    extensions: dict[ExtensionName, int | str] = {}
-    amplifiers: _Amplifiers | None = None
-    times: _Times = Field(default_factory=_Times)
-    renames: dict[SourceKeyword, Keyword] = {}
-
-
-class _Instrument(_Model):
-    instrument: Text
-    filename: FileName
-    output: str = "."
-    missing: Literal["omit", "empty"] = "omit"
-    shared: list[Keyword] = []
-    exposure: _Exposure = Field(default_factory=_Exposure)
-    origins: dict[Name, _Origin]
-    snapshots: dict[Literal["begin", "middle", "end"], _Snapshot] = {}
-    telemetry: dict[HistoryKeyword, _TableRow] = {}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Loaded:
-    """An instrument, and where its L0s go below a night's directory unless told otherwise."""
-
-    instrument: Instrument
-    output: str
 
 
 def default_instrument() -> Path:
@@ -181,241 +25,60 @@ def default_instrument() -> Path:
     return next((p for p in (here, package / "prefixes.yaml", package.parent / "prefixes.yaml") if p.is_file()), here)
 
 
-def load_instrument(path: Path) -> Loaded:
+def load_instrument(path: Path) -> Instrument:
     """Read an instrument's YAML.
 
     Raises
     ------
     ConfigurationError
-        In one line: file, line, key and what was expected there.
+        In one line: file, line, place and what was expected there.
     """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: cannot be read: {error}") from error
-    return read_instrument(text, str(path))
+    memory = _memory(path)
+    known = _recall(memory, text)
+    if known is not None:
+        return known
+    from assembler.schema import read_instrument  # pydantic and ruamel.yaml cost 0.1 s
+
+    instrument = read_instrument(text, str(path))
+    _remember(memory, text, instrument)
+    return instrument
 
 
-def read_instrument(text: str, name: str) -> Loaded:
-    """Read an instrument from the text of a YAML file; name is for the errors."""
-    tree, lines = read_yaml(text, name)
-    try:
-        model = _Instrument.model_validate(tree)
-    except ValidationError as error:
-        raise ConfigurationError(_first_problem(error, lines, name)) from None
-    problems = sorted((lines.get(where, 1), dotted(where), told) for where, told in _contradictions(model))
-    if problems:
-        line, where, told = problems[0]
-        raise ConfigurationError(f"{name}:{line}: {where}: {told}")
-    return Loaded(instrument=_instrument(model), output=model.output)
+def _memory(path: Path) -> Path:
+    """Return where the instrument of a YAML file is remembered."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
+    if not cache.is_absolute():  # nobody's home
+        return Path(os.devnull) / "none"
+    return cache / "l0-assembler" / f"{zlib.crc32(os.fsencode(path.absolute())):08x}.json"
 
 
-def _first_problem(error: ValidationError, lines: Mapping[Place, int], name: str) -> str:
-    """Return the error that stands first in the file, in one line."""
-    details = error.errors(include_url=False)
-    # A keyword that is not known is often one that is missing, misspelt: the one that stands there is what to look at.
-    strange = {problem["loc"][:-1] for problem in details if problem["type"] == "extra_forbidden"}
-    problems = []
-    for problem in details:
-        missing = problem["type"] == "missing"
-        if missing and problem["loc"][:-1] in strange:
-            continue
-        where: Place = tuple(part for part in problem["loc"] if part != "[key]")
-        known = where[:-1] if missing else where
-        while known and known not in lines:  # what pydantic adds to tell the members of a union apart
-            known = known[:-1]
-        told = f"{dotted(where if missing else known)}: {_expectation(problem, known)}"
-        problems.append((lines.get(known, 1), told))
-    line, told = min(problems)
-    return f"{name}:{line}: {told}"
+def _checked_by() -> list[Any]:
+    """Return what tells the code that checks from any other: the version, and the files' sizes and times."""
+    files = [Path(__file__).parent / name for name in ("schema.py", "core/instrument.py")]
+    return [__version__, *([s.st_size, s.st_mtime_ns] for s in map(os.stat, files))]
 
 
-def _expectation(problem: Any, where: Place) -> str:
-    """Say what was expected, and what is there."""
-    kind, found = problem["type"], problem["input"]
-    if kind == "missing":
-        return "is missing"
-    if kind == "extra_forbidden":
-        return f"is not known; expected {', '.join(_expected_keys(where[:-1]))}"
-    told = _EXPECTED.get(kind) or problem["msg"].removeprefix("Value error, ")
-    if kind == "literal_error":
-        told = f"expected {problem['ctx']['expected']}"
-    return f"{told}, found {found!r}" if isinstance(found, str | int | float | bool) else told
+def _recall(memory: Path, text: str) -> Instrument | None:
+    """Return the instrument of a text when it is remembered; whatever is wrong with the memory, it is only that."""
+    with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
+        sum_told, _, written = memory.read_bytes().partition(b"\n")
+        if int(sum_told) == zlib.crc32(written):
+            document = json.loads(written)
+            if document["text"] == text and document["checked by"] == _checked_by():
+                return instrument_from(document["instrument"])
+    return None
 
 
-def _expected_keys(where: Place) -> list[str]:
-    """Return the keys that the model at a path has."""
-    model: Any = _Instrument
-    for part in where:
-        if isinstance(model, type) and issubclass(model, BaseModel):
-            field = next(f for n, f in model.model_fields.items() if part in (n, f.alias))
-            model = field.annotation
-        else:  # a mapping: what it maps to
-            model = model.__args__[-1]
-        for inner in getattr(model, "__args__", ()):  # X | None
-            if isinstance(inner, type) and issubclass(inner, BaseModel) and type(None) in model.__args__:
-                model = inner
-    return [f.alias or n for n, f in model.model_fields.items()]
-
-
-def _contradictions(model: _Instrument) -> Iterator[tuple[Place, str]]:
-    """Yield what is right by itself and wrong together, with its place."""
-    if not model.origins:
-        yield ("origins",), "expected at least one origin"
-    yield from _contradicting_cards(model)
-    instrument = _instrument(model)
-    reserved = reserved_names(instrument)
-    yield from _contradicting_names(model, reserved)
-    yield from _contradicting_extensions(model)
-    for index, shared in enumerate(model.shared):
-        if shared in reserved:
-            yield ("shared", index), f"{shared} is a card of the L0 itself or of its telemetry; expected another one"
-    for index, name in enumerate(model.exposure.trust):
-        if name not in model.origins:
-            yield ("exposure", "trust", index), f"expected an origin: {', '.join(model.origins)}; found {name}"
-    for moment, snapshot in model.snapshots.items():
-        for card, keyword in snapshot.keywords.items():
-            where = ("snapshots", moment, "keywords", card)
-            if card in reserved_names(instrument, telemetry=False) or is_structure(card):
-                yield where, "the L0 itself has a card of that name; expected another one"
-            others = [m for m, s in model.snapshots.items() if m != moment and card in s.keywords and s.keywords[card].prefer]
-            if keyword.prefer and others:
-                yield (*where, "prefer"), f"snapshot {others[0]} is preferred too; expected one"
-
-
-def _contradicting_cards(model: _Instrument) -> Iterator[tuple[Place, str]]:
-    """Yield prefixes, and cards of the L0 itself, that two would share."""
-    prefixes: dict[str, str] = {}
-    owners = dict.fromkeys(OWN_KEYWORDS, "every L0")
-    claims: list[tuple[Place, str, str]] = []
-    for name, origin in model.origins.items():
-        place: Place = ("origins", name)
-        if origin.prefix in prefixes:
-            yield (*place, "prefix"), f"{origin.prefix} is that of {prefixes[origin.prefix]} already; expected another one"
-        prefixes.setdefault(origin.prefix, name)
-        claims += [((*place, "flag"), origin.flag, name), ((*place, "file"), origin.file, name)]
-    for what, service in (("begin", model.exposure.begin), ("end", model.exposure.end)):
-        if service:
-            claims.append((("exposure", what, "card"), service.card, "the exposure service"))
-    for place, card, owner in claims:
-        if card in owners:
-            yield place, f"{card} is that of {owners[card]} already; expected another one"
-        owners.setdefault(card, owner)
-
-
-def _contradicting_names(model: _Instrument, reserved: frozenset[str]) -> Iterator[tuple[Place, str]]:
-    renamed: dict[str, str] = {}
-    for name, origin in model.origins.items():
-        for keyword, new in origin.renames.items():
-            where = ("origins", name, "renames", keyword)
-            if new in renamed:
-                yield where, f"{new} is the new name of {renamed[new]} already; expected another one"
-            elif new in reserved:
-                yield where, f"{new} is a card of the L0 itself or of its telemetry; expected another one"
-            renamed.setdefault(new, f"{keyword} of {name}")
-        if origin.times.elapsed and not origin.times.begin:
-            yield ("origins", name, "times", "elapsed"), "expected begin too"
-
-
-def _contradicting_extensions(model: _Instrument) -> Iterator[tuple[Place, str]]:
-    owners: dict[str, str] = {}
-    for name, origin in model.origins.items():
-        for extension, hdu in origin.extensions.items():
-            where = ("origins", name, "extensions", extension)
-            if extension in owners or extension in (*OWN_TABLES, "PRIMARY"):
-                yield where, f"is an extension of {owners.get(extension, 'every L0')} already; expected another name"
-            if (isinstance(hdu, str) and not re.fullmatch(r"[^,]+(,\d{1,9})?", hdu)) or (isinstance(hdu, int) and hdu < 0):
-                yield where, f"expected an HDU's number, its EXTNAME, or EXTNAME,EXTVER; found {hdu!r}"
-            owners.setdefault(extension, name)
-        if not origin.amplifiers:
-            continue
-        for index, extension in enumerate(origin.amplifiers.extensions):
-            if extension not in origin.extensions:
-                yield ("origins", name, "amplifiers", "extensions", index), f"{extension} is no extension of {name}"
-        for pattern, cards in origin.amplifiers.cards.items():
-            place: Place = ("origins", name, "amplifiers", "cards", pattern)
-            digits = pattern.count("#")
-            if not digits or "#" * digits not in pattern:
-                yield place, "expected one group of #, one for each digit"
-            if cards.name and "#" in cards.name and cards.name.count("#") != digits:
-                yield (*place, "name"), f"expected as many # as {pattern} has, or none"
-            for mode, numbers in cards.modes.items():
-                if not re.fullmatch(r"[1-9]\d{0,3}", mode):
-                    yield (*place, "modes", mode), "expected a read mode: the number of amplifier HDUs"
-                    continue
-                for number, amplifier in numbers.items():
-                    inside = (*place, "modes", mode, number)
-                    if not re.fullmatch(rf"\d{{{digits}}}", number):
-                        yield inside, f"expected {digits} digits, as {pattern} has"
-                    if not 1 <= amplifier <= min(int(mode), len(origin.amplifiers.extensions)):
-                        yield inside, f"expected an amplifier from 1 to {min(int(mode), len(origin.amplifiers.extensions))}"
-
-
-def _instrument(model: _Instrument) -> Instrument:
-    return Instrument(
-        name=model.instrument,
-        filename=model.filename,
-        missing=model.missing,
-        shared=frozenset(model.shared),
-        exposure=ExposureRule(
-            begin=_service_time(model.exposure.begin),
-            end=_service_time(model.exposure.end),
-            settling=parse_duration(model.exposure.settling),
-            triggered=model.exposure.triggered or "",
-            trust=tuple(model.exposure.trust) or tuple(model.origins),
-        ),
-        origins=tuple(_origin(name, origin) for name, origin in model.origins.items()),
-        snapshots=tuple(
-            Snapshot(
-                moment=moment,
-                offset=parse_duration(model.snapshots[moment].offset),
-                keywords=tuple(
-                    TelemetryKeyword(card=card, source=k.source, type=k.type, unit=k.unit, comment=k.comment, prefer=k.prefer)
-                    for card, k in model.snapshots[moment].keywords.items()
-                ),
-            )
-            for moment in MOMENTS
-            if moment in model.snapshots
-        ),
-        table=tuple(
-            TelemetryKeyword(card="", source=source, type=row.type, unit=row.unit, comment=row.description)
-            for source, row in model.telemetry.items()
-        ),
-    )
-
-
-def _origin(name: str, model: _Origin) -> Origin:
-    amplifiers = model.amplifiers
-    return Origin(
-        name=name,
-        prefix=model.prefix,
-        flag=model.flag,
-        file_card=model.file,
-        files=model.files,
-        match=model.match,
-        frame=model.frame or "",
-        triggered=model.triggered,
-        extensions=tuple(Extension(name=extension, hdu=hdu) for extension, hdu in model.extensions.items()),
-        amplifiers=tuple(amplifiers.extensions) if amplifiers else (),
-        amplifier_cards=tuple(
-            AmplifierCard(
-                pattern=pattern,
-                name=cards.name or pattern,
-                modes={int(mode): dict(numbers) for mode, numbers in cards.modes.items() if mode.isdecimal()},
-            )
-            for pattern, cards in (amplifiers.cards.items() if amplifiers else ())
-        ),
-        renames=dict(model.renames),
-        times=OriginTimes(
-            begin=model.times.begin or "",
-            end=model.times.end or "",
-            elapsed=model.times.elapsed or "",
-            form=model.times.form,
-            elapsed_unit=UNITS[model.times.unit],
-            tolerance=parse_duration(model.times.tolerance),
-        ),
-    )
-
-
-def _service_time(model: _ServiceTime | None) -> ServiceTime | None:
-    return ServiceTime(source=model.source, card=model.card, comment=model.comment) if model else None
+def _remember(memory: Path, text: str, instrument: Instrument) -> None:
+    """Keep an instrument with its text; where that is not possible, the next process checks again."""
+    plain = asdict(instrument) | {"shared": sorted(instrument.shared)}
+    written = json.dumps({"text": text, "checked by": _checked_by(), "instrument": plain}).encode()
+    draft = memory.with_name(f".{memory.name}.{os.getpid()}")
+    with suppress(OSError):
+        memory.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        draft.write_bytes(b"%d\n%s" % (zlib.crc32(written), written))
+        draft.replace(memory)

@@ -31,7 +31,7 @@ def assembler_way(exposure: Exposure) -> Way:
     from assembler.service.pipeline import assemble
     from assembler.telemetry.history import open_history
 
-    instrument = load_instrument(Path(exposure.instrument)).instrument
+    instrument = load_instrument(Path(exposure.instrument))
     history = open_history(f"sqlite:///{exposure.history}") if exposure.history else None
 
     def run(directory: Path) -> None:
@@ -46,7 +46,7 @@ def scan_way(exposure: Exposure) -> Way:
     from assembler.config import load_instrument
     from assembler.service.finder import find_given
 
-    instrument = load_instrument(Path(exposure.instrument)).instrument
+    instrument = load_instrument(Path(exposure.instrument))
     return lambda _: find_given(instrument, exposure.inputs)
 
 
@@ -58,7 +58,7 @@ def plan_way(exposure: Exposure) -> Way:
     from assembler.service.pipeline import plan_exposure
     from assembler.telemetry.history import open_history
 
-    instrument = load_instrument(Path(exposure.instrument)).instrument
+    instrument = load_instrument(Path(exposure.instrument))
     history = open_history(f"sqlite:///{exposure.history}") if exposure.history else None
     found = find_given(instrument, exposure.inputs)
     return lambda directory: plan_exposure(found, history, directory, version=__version__, now=time.time_ns())

@@ -2,15 +2,16 @@
 
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import kpf_night
 import pytest
 from hypothesis import settings
 
-from assembler.config import Loaded, load_instrument, read_instrument
+from assembler.config import load_instrument
 from assembler.core.instrument import Instrument
+from assembler.schema import read_instrument
 from assembler.service.finder import Found, find_night
 from assembler.service.pipeline import Outcome, assemble
 from assembler.telemetry import sqlite
@@ -37,19 +38,23 @@ def pytest_addoption(parser):
     parser.addoption("--renew-golden", action="store_true", help="write the golden files anew, for review")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory) -> Iterator[Path]:
+    """Keep what tests remember away from the user's cache."""
+    directory = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(directory))
+        yield directory
+
+
 @pytest.fixture(scope="session")
-def loaded() -> Loaded:
+def kpf(cache) -> Instrument:
     return load_instrument(ROOT / "prefixes.yaml")
 
 
 @pytest.fixture(scope="session")
-def kpf(loaded) -> Instrument:
-    return loaded.instrument
-
-
-@pytest.fixture(scope="session")
 def one() -> Instrument:
-    return read_instrument(ONE, "one.yaml").instrument
+    return read_instrument(ONE, "one.yaml")
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
 """The YAML: what is right becomes values, what is wrong is one line that says where and what was expected."""
 
+import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 
 import kpf_night
@@ -8,11 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assembler.config import default_instrument, load_instrument, read_instrument
+from assembler.config import default_instrument, load_instrument
 from assembler.core.cards import keyword_of
+from assembler.core.instrument import instrument_from
 from assembler.core.prefixes import rule_name
 from assembler.core.snapshots import writers
 from assembler.errors import ConfigurationError
+from assembler.schema import read_instrument
 
 ROOT = Path(__file__).parent.parent
 GOOD = """\
@@ -51,7 +55,7 @@ telemetry:
 
 
 def test_what_is_right_becomes_values():
-    instrument = read_instrument(GOOD, "good.yaml").instrument
+    instrument = read_instrument(GOOD, "good.yaml")
     one, two = instrument.origins
     assert (one.prefix, one.times.tolerance, two.match) == ("ON", 500_000_000, "time")
     assert one.amplifier_cards[0].modes == {2: {"02": 1, "03": 2}}
@@ -159,14 +163,66 @@ def test_a_file_that_is_not_there_is_one_clear_error(tmp_path):
 
 def test_the_shipped_yaml_is_found_from_anywhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert load_instrument(default_instrument()).instrument.name == "KPF"
+    assert load_instrument(default_instrument()).name == "KPF"
     (tmp_path / "prefixes.yaml").write_text(GOOD)
-    assert load_instrument(default_instrument()).instrument.name == "test"
+    assert load_instrument(default_instrument()).name == "test"
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.yaml")), ids=os.path.basename)
 def test_the_examples_are_right(path):
-    assert load_instrument(path).instrument.origins
+    assert load_instrument(path).origins
+
+
+class TestMemory:
+    """What was checked is remembered, and never instead of what the file says."""
+
+    @pytest.fixture
+    def yaml(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        path = tmp_path / "my.yaml"
+        path.write_text(GOOD)
+        return path
+
+    @pytest.fixture
+    def unchecked(self, monkeypatch):
+        """Fail whoever checks a YAML again."""
+        monkeypatch.setattr("assembler.schema.read_instrument", None)
+
+    @pytest.mark.parametrize("path", [ROOT / "prefixes.yaml", *(ROOT / "examples").glob("*.yaml")], ids=os.path.basename)
+    def test_an_instrument_goes_through_json_and_back(self, path):
+        instrument = load_instrument(path)
+        plain = json.loads(json.dumps(asdict(instrument) | {"shared": sorted(instrument.shared)}))
+        assert instrument_from(plain) == instrument
+
+    def test_the_second_time_it_is_not_checked_again(self, yaml, unchecked, monkeypatch):
+        with monkeypatch.context() as patch:
+            patch.setattr("assembler.schema.read_instrument", read_instrument)
+            first = load_instrument(yaml)
+        assert load_instrument(yaml) == first
+
+    def test_a_changed_file_is_checked_again(self, yaml):
+        assert load_instrument(yaml).name == "test"
+        yaml.write_text(GOOD.replace("instrument: test", "instrument: TEST"))
+        assert load_instrument(yaml).name == "TEST"
+        yaml.write_text(GOOD.replace("prefix: ON", "prefix: ONE"))
+        with pytest.raises(ConfigurationError, match="two upper-case letters"):
+            load_instrument(yaml)
+
+    @pytest.mark.parametrize("damage", ["", "[]", "{}", "null", "not JSON", "\udcff"])
+    def test_a_memory_that_is_damaged_is_none(self, yaml, damage):
+        expected = load_instrument(yaml)
+        (memory,) = (yaml.parent / "cache" / "l0-assembler").iterdir()
+        whole = memory.read_text()
+        for text in (damage, whole.replace('"prefix": "ON"', '"prefix": {}'), whole[:-20], whole.replace('"origins"', '"x"')):
+            memory.write_text(text, errors="surrogateescape")
+            assert load_instrument(yaml) == expected
+
+    def test_where_nothing_can_be_remembered_it_works_all_the_same(self, yaml, tmp_path, monkeypatch):
+        (tmp_path / "file").write_text("")
+        for cache in (str(tmp_path / "file"), "relative", "/proc/nowhere"):
+            monkeypatch.setenv("XDG_CACHE_HOME", cache)
+            assert load_instrument(yaml) == load_instrument(yaml)
+        assert not (tmp_path / "relative").exists()
 
 
 class TestKpf:

@@ -7,8 +7,8 @@ import pytest
 from click import Group
 
 from assembler.cli import command
-from assembler.config import _Instrument
 from assembler.core.findings import CODES
+from assembler.schema import _Instrument
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"

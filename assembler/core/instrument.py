@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Match = Literal["frame", "time"]
 TimeForm = Literal["iso", "mjd", "jd", "unix"]
@@ -124,10 +124,11 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instrument:
-    """An instrument: everything that its YAML says."""
+    """An instrument: everything that its YAML says; ``output`` is where its L0s go, below a night's directory."""
 
     name: str
     filename: str
+    output: str
     missing: Literal["omit", "empty"]
     shared: frozenset[str]
     exposure: ExposureRule
@@ -143,3 +144,40 @@ class Instrument:
         """Return every history keyword that an L0 wants, each once: the table's, then those of the snapshots."""
         wanted = [k.source for k in self.table] + [k.source for s in self.snapshots for k in s.keywords]
         return tuple(dict.fromkeys([*wanted, *([self.exposure.triggered] if self.exposure.triggered else [])]))
+
+
+def instrument_from(plain: Mapping[str, Any]) -> Instrument:
+    """Return the instrument that `dataclasses.asdict` and JSON made plain.
+
+    Raises
+    ------
+    TypeError, KeyError, AttributeError, ValueError
+        When it is none.
+    """
+    exposure = plain["exposure"]
+    times = {name: ServiceTime(**exposure[name]) if exposure[name] else None for name in ("begin", "end")}
+    return Instrument(
+        **{
+            **plain,
+            "shared": frozenset(plain["shared"]),
+            "exposure": ExposureRule(**{**exposure, **times, "trust": tuple(exposure["trust"])}),
+            "origins": tuple(map(_origin_from, plain["origins"])),
+            "snapshots": tuple(
+                Snapshot(**{**s, "keywords": tuple(TelemetryKeyword(**k) for k in s["keywords"])}) for s in plain["snapshots"]
+            ),
+            "table": tuple(TelemetryKeyword(**k) for k in plain["table"]),
+        }
+    )
+
+
+def _origin_from(plain: Mapping[str, Any]) -> Origin:
+    cards = [{**c, "modes": {int(mode): numbers for mode, numbers in c["modes"].items()}} for c in plain["amplifier_cards"]]
+    return Origin(
+        **{
+            **plain,
+            "extensions": tuple(Extension(**e) for e in plain["extensions"]),
+            "amplifiers": tuple(plain["amplifiers"]),
+            "amplifier_cards": tuple(AmplifierCard(**c) for c in cards),
+            "times": OriginTimes(**plain["times"]),
+        }
+    )

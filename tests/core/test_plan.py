@@ -9,7 +9,6 @@ from astropy.io import fits
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assembler.config import read_instrument
 from assembler.core.cards import keyword_of, read_record
 from assembler.core.exposure import Exposure, Missing, collect
 from assembler.core.instants import parse_iso
@@ -17,6 +16,7 @@ from assembler.core.ledger import FATES, ledger_table, read_ledger
 from assembler.core.plan import Source, conclude, from_json, l0_name, to_json
 from assembler.core.tables import read_table
 from assembler.errors import InputError
+from assembler.schema import read_instrument
 
 NOTHING = Exposure(frame=None, attached=(), missing=())
 COMMENTARY = {"COMMENT", "HISTORY", "", "CONTINUE"}
@@ -161,7 +161,7 @@ origins:
   two: {prefix: TW, flag: TWO, file: TWOFN, files: two}
 """,
         "any.yaml",
-    ).instrument
+    )
     start = ["SIMPLE  =                    T", "BITPIX  =                    8", "NAXIS   =                    0"]
     image = [
         "XTENSION= 'IMAGE   '",
@@ -196,7 +196,7 @@ def test_the_ledger_comes_back_from_its_table_with_every_byte(cards):
     }
     instrument = read_instrument(
         "instrument: one\nfilename: a.fits\norigins:\n  cam: {prefix: CM, flag: CAM, file: CAMFN, files: '*'}\n", "one.yaml"
-    ).instrument
+    )
     planned = memory.plan_of(instrument, collect(instrument, subs))
     table = ledger_table(planned.ledger)
     assert read_ledger(read_table(table.cards(), table.data())) == planned.ledger

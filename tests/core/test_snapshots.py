@@ -16,9 +16,8 @@ from assembler.core.snapshots import Aggregate, Answers, Sample, aggregate, fiel
 
 def instrument(*snapshots: Snapshot, table: tuple[TelemetryKeyword, ...] = ()) -> Instrument:
     rule = ExposureRule(begin=None, end=None, settling=0, triggered="", trust=())
-    return Instrument(
-        name="test", filename="x.fits", missing="omit", shared=frozenset(), exposure=rule, origins=(), snapshots=snapshots, table=table
-    )
+    facts = {"name": "test", "filename": "x.fits", "output": ".", "missing": "omit", "shared": frozenset(), "origins": ()}
+    return Instrument(**facts, exposure=rule, snapshots=snapshots, table=table)
 
 
 def keyword(card: str, source: str = "", form: str = "str", **more: object) -> TelemetryKeyword:
