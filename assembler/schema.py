@@ -248,7 +248,7 @@ def _contradictions(model: _Instrument) -> Iterator[tuple[Place, str]]:
     yield from _contradicting_names(model, reserved)
     yield from _contradicting_extensions(model)
     for index, shared in enumerate(model.shared):
-        if shared in reserved:
+        if shared in reserved or is_structure(shared):
             yield ("shared", index), f"{shared} is a card of the L0 itself or of its telemetry; expected another one"
     for index, name in enumerate(model.exposure.trust):
         if name not in model.origins:
@@ -278,8 +278,8 @@ def _contradicting_cards(model: _Instrument) -> Iterator[tuple[Place, str]]:
         if service:
             claims.append((("exposure", what, "card"), service.card, "the exposure service"))
     for place, card, owner in claims:
-        if card in owners:
-            yield place, f"{card} is that of {owners[card]} already; expected another one"
+        if card in owners or is_structure(card):
+            yield place, f"{card} is that of {owners.get(card, 'every L0')} already; expected another one"
         owners.setdefault(card, owner)
 
 
@@ -290,7 +290,7 @@ def _contradicting_names(model: _Instrument, reserved: frozenset[str]) -> Iterat
             where = ("origins", name, "renames", keyword)
             if new in renamed:
                 yield where, f"{new} is the new name of {renamed[new]} already; expected another one"
-            elif new in reserved:
+            elif new in reserved or is_structure(new):
                 yield where, f"{new} is a card of the L0 itself or of its telemetry; expected another one"
             renamed.setdefault(new, f"{keyword} of {name}")
         if origin.times.elapsed and not origin.times.begin:

@@ -81,6 +81,8 @@ def test_what_is_right_becomes_values():
         ("prefix: TW", "prefix: ON", 20, "ON is that of one already; expected another one"),
         ("flag: TWO", "flag: ONE", 21, "ONE is that of one already"),
         ("flag: TWO", "flag: DATE", 21, "DATE is that of every L0 already"),
+        ("flag: TWO", "flag: NAXIS2", 21, "NAXIS2 is that of every L0 already"),
+        ("{LONGNAME: ONLONG}", "{LONGNAME: NAXIS9}", 18, "NAXIS9 is a card of the L0 itself"),
         ("file: TWOFN", "file: ONE", 22, "ONE is that of one already"),
         ("card: TBEG", "card: TWO", 4, "TWO is that of two already"),
         ("filename: T.{date}.{seconds}.fits\n", "", 1, "filename: is missing"),

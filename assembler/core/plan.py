@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from assembler.core.exposure import Exposure, Hdu, file_findings, missing_findings
@@ -169,13 +169,7 @@ def conclude(plan: Plan, sums: Mapping[str, int]) -> Plan:
     if not findings:
         return plan
     everything = (*plan.findings, *findings)
-    return Plan(
-        filename=plan.filename,
-        hdus=(*plan.hdus[:-1], planned_table(findings_table(everything))),
-        ledger=plan.ledger,
-        findings=everything,
-        expected=plan.expected,
-    )
+    return replace(plan, hdus=(*plan.hdus[:-1], planned_table(findings_table(everything))), findings=everything)
 
 
 def l0_name(template: str, begin: int | None, exposure: Exposure) -> str:

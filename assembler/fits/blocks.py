@@ -91,6 +91,14 @@ def signature_of(stream: IO[bytes]) -> tuple[int, int, int]:
     return status.st_size, status.st_mtime_ns, status.st_ino
 
 
+def fill(stream: IO[bytes], view: memoryview) -> memoryview:
+    """Read into a whole view, and return it; less only at the end of the file."""
+    done = 0
+    while done < len(view) and (count := stream.readinto(view[done:])):  # type: ignore[attr-defined]
+        done += count
+    return view[:done]
+
+
 def padded(length: int) -> int:
     """Return a length [bytes] rounded up to whole blocks.
 

@@ -1,16 +1,15 @@
 """Read an L0 again, as a stranger: every byte summed, every card compared, every HDU opened by cfitsio."""
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from assembler.core.exposure import Hdu, SubFits
 from assembler.core.plan import OWN_TABLES, Plan
 from assembler.errors import InputError, VerificationError
-from assembler.fits.blocks import open_fits, scan
+from assembler.fits.blocks import fill, open_fits, scan
 from assembler.fits.sums import fold, word_sum
+from assembler.fits.threads import side_by_side
 
-WORKERS = 2
 _BUFFER = 1 << 20
 _SEGMENT = 16 << 20
 _MOST = 20
@@ -93,36 +92,32 @@ def _check_file(path: Path) -> tuple[SubFits, list[str]]:
 
 
 def _sums(found: SubFits) -> list[int]:
-    """Return the sum of each data unit, read side by side."""
-    jobs = [
+    """Return the sum of each data unit, read side by side where it is large."""
+    parts = [
         (hdu.index, hdu.offset + start, min(_SEGMENT, hdu.length - start)) for hdu in found.hdus for start in range(0, hdu.length, _SEGMENT)
     ]
+    small = found.compressed or sum(length for _, _, length in parts) <= _SEGMENT
+    jobs = [parts] if small else [[part] for part in parts]
     totals = [0] * len(found.hdus)
-
-    def total(job: tuple[int, int, int]) -> tuple[int, int]:
-        return job[0], _sum_of(found.path, job[1], job[2])
-
-    if found.compressed or sum(job[2] for job in jobs) <= _SEGMENT:
-        results = list(map(total, jobs))
-    else:
-        with ThreadPoolExecutor(WORKERS) as pool:
-            results = list(pool.map(total, jobs))
-    for index, part in results:
-        totals[index] = fold(totals[index] + part)
+    for results in side_by_side(lambda job: _sums_of(found.path, job), jobs):
+        for index, part in results:
+            totals[index] = fold(totals[index] + part)
     return totals
 
 
-def _sum_of(path: str, offset: int, length: int) -> int:
-    total = 0
+def _sums_of(path: str, parts: Sequence[tuple[int, int, int]]) -> list[tuple[int, int]]:
+    """Return the sums of parts of a file, each an HDU's number, an offset and a length [bytes], a multiple of 4."""
+    results = []
+    buffer = memoryview(bytearray(min(_BUFFER, max((length for _, _, length in parts), default=0))))
     with open_fits(path) as (stream, _):
-        stream.seek(offset)
-        buffer = memoryview(bytearray(min(_BUFFER, length)))
-        while length and (count := stream.readinto(buffer[: min(len(buffer), length)])):  # type: ignore[attr-defined]
-            while count % 4 and (more := stream.readinto(buffer[count : count + 4 - count % 4])):  # type: ignore[attr-defined]
-                count += more
-            total += word_sum(buffer[:count])
-            length -= count
-    return fold(total)
+        for index, offset, length in parts:
+            stream.seek(offset)
+            total, left = 0, length
+            while left and (part := fill(stream, buffer[: min(len(buffer), left)])):
+                total += word_sum(part)
+                left -= len(part)
+            results.append((index, fold(total)))
+    return results
 
 
 def _open_with_cfitsio(path: Path, hdus: Sequence[Hdu]) -> None:

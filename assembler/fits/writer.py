@@ -8,7 +8,6 @@ import ctypes
 import fcntl
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +16,12 @@ from assembler.core.cards import text_of, write_card
 from assembler.core.plan import Plan, PlannedHdu, Source, conclude
 from assembler.core.tables import Table
 from assembler.errors import InputError, OutputError
-from assembler.fits.blocks import open_fits, padded, signature_of
+from assembler.fits.blocks import fill, open_fits, padded, signature_of
 from assembler.fits.sums import encode, fold, word_sum
+from assembler.fits.threads import WORKERS, side_by_side
 
 SEGMENT = 8 << 20
 BUFFER = 1 << 20
-WORKERS = 2
 _WRITE_OUT = 2  # SYNC_FILE_RANGE_WRITE
 _SUFFIX = ".part"
 _ZEROS = "0" * 16
@@ -94,8 +93,6 @@ def write_l0(plan: Plan, target: Draft) -> tuple[Plan, dict[str, int]]:
     try:
         plan, sums = _transfer(plan, starts, target)
         for hdu, start in zip(plan.hdus, starts, strict=True):
-            if isinstance(hdu.data, Table):
-                _write(target.descriptor, _filled(hdu.data.data()), start + header_length(hdu))
             _write(target.descriptor, render_header(hdu.cards, sums[hdu.name]), start)
         os.fsync(target.descriptor)
     except OSError as error:
@@ -171,14 +168,21 @@ def _layout(hdus: Sequence[PlannedHdu]) -> list[int]:
 
 
 def _transfer(plan: Plan, starts: Sequence[int], target: Draft | None) -> tuple[Plan, dict[str, int]]:
-    """Copy the data units of the sub-FITS, conclude the plan, and return the sum of every data unit."""
+    """Copy the data units of the sub-FITS, conclude the plan, write its tables; return the sum of every data unit."""
     pieces = [p for number, hdu in enumerate(plan.hdus) if isinstance(hdu.data, Source) for p in _pieces(number, hdu, starts[number])]
     sums = {hdu.name: 0 for hdu in plan.hdus}
     for number, part in _copy(pieces, target):
         name = plan.hdus[number].name
         sums[name] = fold(sums[name] + part)
     plan = conclude(plan, sums)
-    return plan, sums | {hdu.name: word_sum(_filled(hdu.data.data())) for hdu in plan.hdus if isinstance(hdu.data, Table)}
+    for hdu, start in zip(plan.hdus, starts, strict=True):
+        if isinstance(hdu.data, Table):
+            data = hdu.data.data()
+            data = data.ljust(padded(len(data)), b"\0")
+            sums[hdu.name] = word_sum(data)
+            if target:
+                _write(target.descriptor, data, start + header_length(hdu))
+    return plan, sums
 
 
 def _pieces(number: int, hdu: PlannedHdu, start: int) -> Iterator[Piece]:
@@ -194,21 +198,14 @@ def _pieces(number: int, hdu: PlannedHdu, start: int) -> Iterator[Piece]:
 
 def _copy(pieces: Sequence[Piece], target: Draft | None) -> Iterator[tuple[int, int]]:
     """Copy pieces side by side; yield the number of the HDU and the sum of each. Without a target only sum."""
+    small = sum(p.length for p in pieces) <= SEGMENT
     jobs: dict[tuple[str, int], list[Piece]] = {}
     for place, piece in enumerate(pieces):
-        # A compressed file is read once, from its start on; pieces of another one are independent.
-        key = (piece.source.path, -1) if piece.source.compressed else (piece.source.path, place)
-        jobs.setdefault(key, []).append(piece)
-    if sum(p.length for p in pieces) <= SEGMENT:
-        for job in jobs.values():
-            yield from _copy_job(job, target)
-        return
-    pool = ThreadPoolExecutor(WORKERS)
-    try:
-        for result in pool.map(lambda job: _copy_job(job, target), jobs.values()):
-            yield from result
-    finally:
-        pool.shutdown(cancel_futures=True)
+        # A compressed file is read once, from its start on; pieces of another one are independent, and worth a thread if large.
+        together = small or piece.source.compressed
+        jobs.setdefault((piece.source.path, -1 if together else place), []).append(piece)
+    for results in side_by_side(lambda job: _copy_job(job, target), list(jobs.values()), workers=1 if small else WORKERS):
+        yield from results
 
 
 def _copy_job(job: list[Piece], target: Draft | None) -> list[tuple[int, int]]:
@@ -223,7 +220,7 @@ def _copy_job(job: list[Piece], target: Draft | None) -> list[tuple[int, int]]:
             try:
                 stream.seek(piece.start)
                 while done < piece.length:
-                    part = _fill(stream, buffer[: min(len(buffer), piece.length - done)])
+                    part = fill(stream, buffer[: min(len(buffer), piece.length - done)])
                     if not part:
                         raise InputError(
                             f"{source.path}: became shorter while it was read", path=source.path, reason="still-growing", retry=True
@@ -245,14 +242,6 @@ def _check_unchanged(signature: tuple[int, int, int], source: Source) -> None:
     if signature != source.signature:
         told = f"{source.path}: changed while it was assembled"
         raise InputError(told, path=source.path, reason="still-growing", retry=True)
-
-
-def _fill(stream: object, view: memoryview) -> memoryview:
-    """Read into a whole view; less only at the end of the file."""
-    done = 0
-    while done < len(view) and (count := stream.readinto(view[done:])):  # type: ignore[attr-defined]
-        done += count
-    return view[:done]
 
 
 def _write_part(target: Draft, data: memoryview, offset: int) -> None:
@@ -292,10 +281,6 @@ def _find_sync_file_range() -> Callable[[int, int, int, int], int] | None:
 
 
 _sync_file_range = _find_sync_file_range()
-
-
-def _filled(data: bytes) -> bytes:
-    return data.ljust(padded(len(data)), b"\0")
 
 
 def remove_abandoned(directory: Path, filename: str) -> None:
