@@ -37,6 +37,7 @@ format: $(STAMP)  ## format the code
 
 bench: $(STAMP)  ## compare with cat, astropy and fitsio
 	$(BIN)/python bench/bench.py
+	$(BIN)/python bench/history.py
 
 golden: $(STAMP)  ## renew the golden files, for review with git diff
 	$(BIN)/python -m pytest -q tests/core/test_golden.py --renew-golden

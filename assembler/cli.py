@@ -128,13 +128,12 @@ def plan(
 
     instrument = _load(yaml)
     if lint and not inputs:
-        _print_lint(instrument, ())
-        return 0
+        return _print_lint(instrument, (), as_json=as_json)
     found = _find(instrument, inputs, frame)
     with _history(history) as opened:
         planned = pipeline.plan_exposure(found, opened, _out(out, instrument, inputs, frame), version=__version__, now=time.time_ns())
     if lint:
-        return _print_lint(instrument, planned.findings)
+        return _print_lint(instrument, planned.findings, as_json=as_json)
     if as_json:
         click.echo(core.to_json(planned))
     else:
@@ -189,7 +188,7 @@ def explain(l0: str, keyword: str, as_json: bool) -> int:
     if as_json:
         _print_json([asdict(a) for a in accounts])
     else:
-        click.echo("\n\n".join("\n".join(a.lines()) for a in accounts))
+        click.echo("\n\n".join("\n".join(map(_visible, a.lines())) for a in accounts))
     return 0
 
 
@@ -286,7 +285,7 @@ def _print_plan(planned: Any) -> None:
     click.echo("\n# HDUs")
     for number, hdu in enumerate(planned.hdus):
         data = hdu.data
-        told = f"{data.length} bytes of {data.path}, HDU {data.hdu}" if isinstance(data, Source) else ""
+        told = f"{data.length} bytes of {_visible(data.path)}, HDU {data.hdu}" if isinstance(data, Source) else ""
         if data is not None and not told:
             told = f"{len(data.rows)} rows"
         click.echo(f"{number:4} {hdu.name:24} {len(hdu.cards):5} cards  {told}".rstrip())
@@ -299,15 +298,15 @@ def _print_plan(planned: Any) -> None:
         click.echo(_line(found))
 
 
-def _print_lint(instrument: "Instrument", findings: "Sequence[Finding]") -> int:
+def _print_lint(instrument: "Instrument", findings: "Sequence[Finding]", *, as_json: bool) -> int:
     """Print what is wrong with the YAML for the samples, and return the exit code."""
+    from assembler.core.findings import SETTLED_IN_YAML
     from assembler.core.snapshots import writers
 
-    codes = {
-        "name-collision", "duplicate-keyword", "hierarch-dropped", "shared-differs", "shared-name-taken", "amplifier-unknown",
-        "read-mode-unknown", "hdu-missing", "hdu-unlisted", "time-unreadable", "no-times", "truncated", "unreadable", "frame-differs",
-    }  # fmt: skip
-    wrong = [f for f in findings if f.code in codes]
+    wrong = [f for f in findings if f.code in SETTLED_IN_YAML]
+    if as_json:
+        _print_json([_finding(f) for f in wrong])
+        return 1 if wrong else 0
     for found in wrong:
         click.echo(_line(found))
     if not wrong:
@@ -338,5 +337,9 @@ def _print_json(value: Any) -> None:
 
 
 def _one_line(text: str) -> str:
-    """Return text without anything that a terminal would act on."""
-    return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
+    """Return text as one line, without anything that a terminal would act on."""
+    return _visible(" ".join(text.split()))
+
+
+def _visible(text: str) -> str:
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)

@@ -139,6 +139,9 @@ def test_lint_checks_the_yaml_alone_and_against_samples(call, night, tmp_path):
     code, out, _ = call("plan", "--lint", "-i", yaml, *paths)
     assert code == 1
     assert out.startswith("warning name-collision (red ")
+    code, out, _ = call("plan", "--lint", "--json", "-i", yaml, *paths)
+    assert (code, json.loads(out)[0]["code"]) == (1, "name-collision")
+    assert call("plan", "--lint", "--json")[:2] == (0, "[]\n")
 
 
 def test_verify_says_which_file_is_wrong(call, l0, tmp_path):

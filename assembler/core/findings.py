@@ -50,6 +50,12 @@ CODES: dict[str, tuple[Severity, str]] = {
     "text-mended": ("warning", "A telemetry value is too long, or has characters that FITS cannot hold, shown as question marks."),
 }  # fmt: skip
 
+SETTLED_IN_YAML = frozenset({
+    "name-collision", "duplicate-keyword", "hierarch-dropped", "shared-differs", "shared-name-taken", "amplifier-unknown",
+    "read-mode-unknown", "hdu-missing", "hdu-unlisted", "time-unreadable", "no-times", "truncated", "unreadable", "frame-differs",
+})  # fmt: skip
+"""Codes that tell, of sample sub-FITS, that the YAML or the samples are not right yet."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
