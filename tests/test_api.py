@@ -1,5 +1,8 @@
 """The public names: whoever imports them may rely on them."""
 
+import tomllib
+from pathlib import Path
+
 import pytest
 
 import assembler
@@ -16,3 +19,8 @@ def test_the_public_names_are_these_and_can_be_imported():
 def test_another_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="nonsense"):
         _ = assembler.nonsense
+
+
+def test_the_version_is_told_once():
+    project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
+    assert project["version"] == assembler.__version__
