@@ -1,5 +1,6 @@
 """What many tests need: the shipped instrument, and a small night of it."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -23,7 +24,8 @@ WRITTEN = 1_790_000_000 * 10**9
 """An instant [ns] for DATE, so that L0s of the tests are the same every time."""
 
 settings.register_profile("default", deadline=None)
-settings.load_profile("default")
+settings.register_profile("long", deadline=None, max_examples=3000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 ONE = """
 instrument: one

@@ -4,7 +4,6 @@ UNIX seconds leave no room for a leap second; the second 60 of a minute is read 
 """
 
 import datetime as dt
-import math
 import re
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
@@ -19,6 +18,7 @@ _MJD_EPOCH = 40_587
 _JD_EPOCH = Decimal("2440587.5")
 _EPOCH = dt.date(1970, 1, 1).toordinal()
 _YEARS = range(1858, 2500)
+_LATEST = (2500 - 1970) * 366 * 86_400.0
 
 
 def parse_iso(text: str) -> int:
@@ -38,6 +38,8 @@ def parse_iso(text: str) -> int:
     year, month, day, hour, minute, second = (int(part) for part in found.groups()[:6])
     if hour > 23 or minute > 59 or second > 60:
         raise ValueError(f"{text!r} is no time of day")
+    if year not in _YEARS:
+        raise ValueError(f"{text!r} is no time of this age")
     days = dt.date(year, month, day).toordinal() - _EPOCH
     fraction = int((found.group(7) or "0").ljust(9, "0")[:9])
     return days * DAY + (hour * 3600 + minute * 60 + second) * SECOND + fraction
@@ -129,6 +131,15 @@ def from_unix(seconds: float) -> int:
     >>> from_unix(1713772783.230188)
     1713772783230188000
     """
-    if not math.isfinite(seconds):
-        raise ValueError(f"{seconds} is no time")
+    if not is_unix_time(seconds):
+        raise ValueError(f"{seconds} is no time of this age")
     return round(seconds * 1e6) * 1000
+
+
+def is_unix_time(seconds: float) -> bool:
+    """Tell whether UNIX seconds are of an age that an exposure, or what was broadcast around it, can have.
+
+    >>> is_unix_time(1713772783.23), is_unix_time(1e300), is_unix_time(float("nan"))
+    (True, False, False)
+    """
+    return abs(seconds) < _LATEST  # and so no NaN

@@ -4,7 +4,8 @@ Precedence, from the strongest: names that the L0 itself or its telemetry has, r
 are kept whole, keywords that lose their last two characters, free names.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from itertools import count
 from typing import NamedTuple
 
 from assembler.core.findings import Finding, finding
@@ -37,11 +38,7 @@ def free_keyword(keyword: str, taken: Collection[str]) -> str:
     >>> free_keyword("DATASEC", {"DATASEC", "DATASEC2"})
     'DATASEC3'
     """
-    free, number = keyword, 2
-    while free in taken:
-        free = f"{keyword[: 8 - len(str(number))]}{number}"
-        number += 1
-    return free
+    return keyword if keyword not in taken else next(name for name in _numbered(keyword) if name not in taken)
 
 
 def assign_names(claims: Sequence[Claim], reserved: Collection[str]) -> tuple[tuple[str, ...], tuple[Finding, ...]]:
@@ -74,12 +71,13 @@ def assign_names(claims: Sequence[Claim], reserved: Collection[str]) -> tuple[tu
             names[index] = wanted[index]
             taken.add(wanted[index])
     findings = []
+    numbered: dict[str, Iterator[str]] = {}  # of each name, the free ones that were not looked at yet
     owners: dict[str, str] = {name: f"{claims[i].keyword} of {claims[i].origin}" for i, name in names.items()}
     first = {(claims[i].origin, claims[i].keyword) for i in names}
     for index, claim in enumerate(claims):
         if index in names:
             continue
-        free = free_keyword(wanted[index], taken)
+        free = next(name for name in numbered.setdefault(wanted[index], _numbered(wanted[index])) if name not in taken)
         taken.add(free)
         names[index] = free
         repeated = (claim.origin, claim.keyword) in first
@@ -89,3 +87,9 @@ def assign_names(claims: Sequence[Claim], reserved: Collection[str]) -> tuple[tu
             told = f"{claim.keyword} is in the primary header of {claim.origin} more than once; the later one is {free}"
         findings.append(finding("duplicate-keyword" if repeated else "name-collision", told, origin=claim.origin, keyword=free))
     return tuple(names[i] for i in range(len(claims))), tuple(findings)
+
+
+def _numbered(keyword: str) -> Iterator[str]:
+    """Yield the keyword with 2, 3, 4... at its end, as much of it as eight characters hold."""
+    for number in count(2):
+        yield f"{keyword[: LENGTH - len(str(number))]}{number}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from assembler.core.cards import CARD_LENGTH, printable_text, text_of, write_card, write_commentary
 from assembler.core.findings import Finding, finding
-from assembler.core.instants import format_iso, from_unix
+from assembler.core.instants import format_iso, from_unix, is_unix_time
 from assembler.core.instrument import MOMENTS, Instrument, Moment, Snapshot, TelemetryKeyword, ValueType
 from assembler.core.tables import Cell, Column, Table
 
@@ -188,9 +188,14 @@ def telemetry_table(instrument: Instrument, answers: Answers) -> Table:
         row += [answers.aggregates.get(source, NOTHING).samples, keyword.unit, keyword.comment]
         for moment in MOMENTS:
             sample = answers.value(moment, source)
-            row += [sample.value[:LONGEST], format_iso(from_unix(sample.time))] if sample else ["", ""]
+            row += [sample.value[:LONGEST], _when(sample)] if sample else ["", ""]
         rows.append((*row, " ".join(cards.get(source, ()))))
     return Table(name="TELEMETRY", columns=TELEMETRY_COLUMNS, rows=tuple(rows))
+
+
+def _when(sample: Sample) -> str:
+    """Return when a value was broadcast; nothing where the history has a time of no age at all."""
+    return format_iso(from_unix(sample.time)) if is_unix_time(sample.time) else ""
 
 
 def _numbers(answers: Answers, keyword: TelemetryKeyword) -> Aggregate:

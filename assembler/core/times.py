@@ -64,7 +64,7 @@ def read_candidate(origin: Origin, sub: SubFits) -> tuple[Candidate, tuple[Findi
     end = _read_time(rule.end, hdu, origin, sub.path, findings)
     if end is None and begin is not None and rule.elapsed:
         elapsed = hdu.value(rule.elapsed)
-        if isinstance(elapsed, int | float) and 0 <= elapsed * rule.elapsed_unit < 10**9 * SECOND:
+        if isinstance(elapsed, int | float) and not isinstance(elapsed, bool) and 0 <= elapsed * rule.elapsed_unit < 10**9 * SECOND:
             end = begin + int(Decimal(str(elapsed)) * rule.elapsed_unit)
     scale = hdu.value("TIMESYS")
     if isinstance(scale, str) and scale.strip().upper() not in ("UTC", ""):

@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
+from assembler.core.instants import is_unix_time
 from assembler.errors import ConfigurationError
 
 COLUMNS = ("service", "keyword", "time", "value")
@@ -43,6 +44,6 @@ def _seconds(text: str, path: Path, line: int) -> float:
         seconds = float(text)
     except ValueError:
         seconds = math.nan
-    if not math.isfinite(seconds):
+    if not is_unix_time(seconds):
         raise ConfigurationError(f"{path}:{line}: time {text!r} is not UNIX seconds")
     return seconds

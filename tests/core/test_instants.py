@@ -40,7 +40,18 @@ def test_a_number_with_all_its_digits_is_exact_to_the_nanosecond(instant):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "2024-04-22", "22/04/24", "2024-13-01T00:00:00", "2024-04-22T25:00:00", "2024-04-22T08:00:00+10:00", "None"]
+    "text",
+    [
+        "",
+        "2024-04-22",
+        "22/04/24",
+        "2024-13-01T00:00:00",
+        "2024-04-22T25:00:00",
+        "2024-04-22T08:00:00+10:00",
+        "None",
+        "9999-12-31T23:59:59.99",
+        "0001-01-01T00:00:00",
+    ],
 )
 def test_what_is_no_instant_is_refused(text):
     with pytest.raises(ValueError, match=r".+"):

@@ -187,6 +187,41 @@ origins:
     assert from_json(to_json(planned)) == planned
 
 
+TOLD = st.sampled_from(["DATE-BEG", "DATE-END", "ELAPSED", "FRAMENO", "TIMESYS", "DATASUM", "CHECKSUM", "EXTNAME", "EXTVER"])
+SAID = st.one_of(
+    st.sampled_from(
+        ["'2024-04-22T08:00:32.886179'", "'9999-12-31T23:59:59.999'", "T", "", "1E400", "-1", "60422.3", "(1, 2)", "NaN", "9" * 69]
+    ),
+    st.text(st.characters(max_codepoint=255), max_size=30).map(lambda t: f"'{t}'"),
+    st.floats().map(repr),
+)
+
+
+@given(st.lists(st.tuples(TOLD, SAID), max_size=8), st.sampled_from(["iso", "mjd", "jd", "unix"]))
+def test_whatever_a_header_says_of_times_and_frames_it_is_planned_or_refused(said, form):
+    yaml = f"""
+instrument: one
+filename: "{{date}}_{{frame}}.fits"
+origins:
+  cam:
+    {{prefix: CM, flag: CAM, file: CAMFN, files: "*", frame: FRAMENO,
+      times: {{begin: DATE-BEG, end: DATE-END, elapsed: ELAPSED, form: {form}, unit: d}}}}
+"""
+    instrument = read_instrument(yaml, "one.yaml")
+    cards = [f"{keyword:8}= {value}"[:80].ljust(80) for keyword, value in said]
+    start = ["SIMPLE  =                    T", "BITPIX  =                    8", "NAXIS   =                    0"]
+    image = ["XTENSION= 'IMAGE   '", "BITPIX  =                    8", "NAXIS   =                    0"]
+    subs = {"cam": memory.sub_fits("/cam.fits", [([*start, *cards], 0), ([*image, *cards], 0)])}
+    try:
+        planned = memory.plan_of(instrument, collect(instrument, subs))
+    except InputError as error:
+        told = str(error)
+    else:
+        assert len(planned.ledger) == 6 + 2 * len(cards)
+        return
+    assert "cannot be named" in told
+
+
 @given(HEADER)
 def test_the_ledger_comes_back_from_its_table_with_every_byte(cards):
     subs = {

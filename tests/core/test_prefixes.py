@@ -54,6 +54,12 @@ def test_a_rename_wins_over_the_rule_and_a_whole_keyword_over_a_cut_one():
     assert {f.code for f in findings} == {"name-collision"}
 
 
+def test_ten_thousand_cards_of_one_name_take_no_time_to_speak_of():
+    names, _ = assign_names([Claim(origin="red", prefix="RD", keyword="SAME")] * 10_000, ())
+    assert len(set(names)) == 10_000
+    assert (names[1], names[-1]) == ("RDSAME2", "RDS10000")
+
+
 def test_a_keyword_that_a_header_repeats_keeps_both_cards():
     claims = [Claim(origin="red", prefix="RD", keyword="OBSTYPE")] * 2
     names, findings = assign_names(claims, ())

@@ -113,6 +113,13 @@ def test_a_value_that_a_header_cannot_hold_is_mended_and_said():
     assert [f.code for f in findings] == ["text-mended"]
 
 
+@pytest.mark.parametrize("time", [-1e300, float("nan"), float("-inf")])
+def test_a_history_with_times_of_no_age_is_told_without_them(time):
+    told = Answers(values={"begin": {"svc.A": Sample(time=time, value="x")}}, asked=True)
+    table = telemetry_table(instrument(snapshot("begin", keyword("A"))), told)
+    assert table.rows[0][8:10] == ("x", "")
+
+
 def test_a_value_of_a_megabyte_takes_no_more_room_than_it_may():
     told = answers(BIG="x" * 10**6)
     one = instrument(snapshot("begin", keyword("BIG")))

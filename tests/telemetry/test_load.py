@@ -30,6 +30,7 @@ def test_what_csv_writes_is_read_back(tmp_path_factory, rows):
         ("service,keyword,value\n", r":1: no column time"),
         (HEADER + "met,TEMP,noon,20\n", r":2: time 'noon' is not UNIX seconds"),
         (HEADER + "met,TEMP,1,20\nmet,TEMP,nan,20\n", r":3: time 'nan'"),
+        (HEADER + "met,TEMP,1e300,20\n", r":2: time '1e300'"),
         (HEADER + "met,TEMP,1\n", r":2: 3 fields, expected 4"),
         (HEADER + 'met,TEMP,1,"20\n', r"is no CSV"),
     ],
