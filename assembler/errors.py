@@ -72,7 +72,7 @@ class VerificationError(AssemblerError):
     message : str
         What differs, with the file and the HDU.
     extension : str
-        The HDU that a stranger cannot open, or the empty string when that is not the trouble.
+        The HDU at which a stranger stopped, or the empty string when that is not the trouble, or not known.
     """
 
     exit_code = 1

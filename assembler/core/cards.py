@@ -79,7 +79,7 @@ def keyword_of(image: str) -> str:
     >>> keyword_of("NAXIS   =                    0".ljust(80))
     'NAXIS'
     """
-    return image[:8].rstrip()
+    return image[:8].rstrip(" ")  # and of nothing else that Python takes for a blank
 
 
 def value_of(text: str) -> Value:

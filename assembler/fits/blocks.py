@@ -25,7 +25,7 @@ _END = "END".ljust(CARD_LENGTH)
 _GZIP = b"\x1f\x8b"
 _BITPIX = (8, 16, 32, 64, -32, -64)
 _MOST_AXES = 999
-_SIZES = ("BITPIX  ", "NAXIS", "PCOUNT  ", "GCOUNT  ", "GROUPS  ")
+_SIZES = ("BITPIX  ", "NAXIS", "PCOUNT  ", "GCOUNT  ", "GROUPS  ", "TFIELDS ")
 
 
 def scan(path: str) -> SubFits:
@@ -193,6 +193,8 @@ def _data_length(images: list[str], path: str, index: int) -> int:
         return value
 
     bitpix, axes = whole("BITPIX"), whole("NAXIS")
+    if "TFIELDS" in values:
+        whole("TFIELDS")
     if bitpix not in _BITPIX:
         raise InputError(f"{path}, HDU {index}: BITPIX is {bitpix}", path=path)
     if axes > _MOST_AXES:

@@ -12,7 +12,7 @@ from assembler.core.plan import Plan, Source, plan_l0
 from assembler.core.snapshots import Answers, Sample
 from assembler.core.times import SERVICE, Candidate, Times, reconcile, service_moments
 from assembler.errors import InputError, OutputError, VerificationError
-from assembler.fits.verifier import verify_plan
+from assembler.fits.verifier import opens_with_cfitsio, verify_plan
 from assembler.fits.writer import draft, publish, remove_abandoned, sum_l0, write_l0
 from assembler.service.finder import Found, file_times
 from assembler.telemetry.history import History
@@ -97,10 +97,19 @@ def assemble(found: Found, history: History | None, directory: Path, *, version:
             else:
                 found = found.without(error.path, error.reason, str(error))
         except VerificationError as error:
-            source = next((h.data for h in plan.hdus if error.extension and h.name == error.extension), None)
-            if not isinstance(source, Source):
+            closed = _closed_to_cfitsio(found, plan, error.extension)
+            if not closed:
                 raise
-            found = found.without(source.path, "unreadable", f"{source.path}, HDU {source.hdu}: cfitsio cannot open it")
+            for path in closed:
+                found = found.without(path, "unreadable", f"{path}: cfitsio cannot open every HDU")
+
+
+def _closed_to_cfitsio(found: Found, plan: Plan, extension: str) -> list[str]:
+    """Return the sub-FITS that keep cfitsio from opening an L0: that of the HDU where it stopped, or those it cannot open."""
+    source = next((hdu.data for hdu in plan.hdus if extension and hdu.name == extension), None)
+    if isinstance(source, Source):
+        return [source.path]
+    return [sub.path for sub in found.subs.values() if not opens_with_cfitsio(sub)]
 
 
 def _make(plan: Plan, directory: Path) -> Outcome:

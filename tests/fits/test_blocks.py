@@ -100,6 +100,7 @@ def test_fill_and_padding_that_are_not_as_they_should_be_are_noticed(tmp_path):
         ("NAXIS1  =                   30", "NAXIS1  =                  -30", "not a count"),
         ("NAXIS1  =                   30", "NAXIS1  =                 30.0", "not a count"),
         ("NAXIS1  =                   30", "NOTHING =                   30", "NAXIS1 is None"),
+        ("NAXIS1  =                   30", "NAXIS1\x1d =                   30", "NAXIS1 is None"),
         ("BITPIX  =                   16", "BITPIX  =                   17", "BITPIX is 17"),
         ("BITPIX  =                   16", "BITPIX  = 'sixteen'           ", "not a count"),
         ("GCOUNT  =                    1", "GCOUNT  =     9999999999999999", "asks for"),
