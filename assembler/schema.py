@@ -48,7 +48,7 @@ def _duration(text: str) -> str:
 
 Keyword = Annotated[str, _matching(r"[A-Z0-9_-]{1,8}", "a FITS keyword: up to 8 of A-Z, 0-9, - and _")]
 SourceKeyword = Annotated[str, _matching(r"[ -~]{1,71}", "a keyword of up to 71 printable characters")]
-Pattern = Annotated[str, _matching(r"[A-Z0-9_-]*#*[A-Z0-9_-]*", "a keyword with # for each digit, for example GAIN##")]
+Pattern = Annotated[str, _matching(r"(?=.{1,8}$)[A-Z0-9_-]*#*[A-Z0-9_-]*", "up to 8 characters, with # for each digit, for example GAIN##")]
 Prefix = Annotated[str, _matching(r"[A-Z]{2}", "two upper-case letters")]
 Name = Annotated[str, _matching(r"[A-Za-z_][A-Za-z0-9_]{0,19}", "a word of up to 20 letters, digits and _")]
 ExtensionName = Annotated[str, _matching(r"[A-Z0-9_-]{1,60}", "an extension name: A-Z, 0-9, - and _")]

@@ -104,6 +104,7 @@ def test_what_is_right_becomes_values():
         ("extensions: [ONE_A, ONE_B]", "extensions: [ONE_A, ONE_C]", 14, "ONE_C is no extension of one"),
         ("{02: 1, 03: 2}", "{2: 1, 03: 2}", 16, "expected 2 digits"),
         ("{02: 1, 03: 2}", "{02: 1, 03: 3}", 16, "expected an amplifier from 1 to 2"),
+        ("GAIN##:", "LONGGAIN##:", 16, "up to 8 characters, with # for each digit"),
         ("{from: met.TEMP, type: float}", "{from: TEMP, type: float}", 29, "expected service.KEYWORD"),
         ("{from: met.TEMP, type: float}", "{from: met.TEMP, type: real}", 29, "'str', 'int', 'float' or 'bool'"),
         ("      TEMP: {from", "      DATE: {from", 29, "the L0 itself has a card of that name"),

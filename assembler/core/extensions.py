@@ -85,8 +85,9 @@ def select_extensions(origin: Origin, sub: SubFits, taken: set[str]) -> tuple[tu
     if modes and mode not in modes:
         told = f"{sub.path} has {mode} amplifier HDUs; the YAML knows {', '.join(map(str, sorted(modes)))}"
         findings.append(finding("read-mode-unknown", told, origin=origin.name))
+    numbers: dict[str, int] = {}
     for hdu in carrying:
-        name = _free_extension(f"{origin.name}_{hdu.extname or hdu.index}".upper(), taken)
+        name = _free_extension(f"{origin.name}_{hdu.extname or hdu.index}".upper(), taken, numbers)
         taken.add(name)
         chosen.append(Selected(name=name, hdu=hdu))
         told = f"{sub.path}, HDU {hdu.index} ({hdu.extname or 'no EXTNAME'}) is {name} in the L0"
@@ -152,11 +153,13 @@ def _answers(hdu: Hdu, selector: int | str) -> bool:
     return hdu.extname == name.strip() and (not version or (hdu.value("EXTVER") or 1) == int(version))
 
 
-def _free_extension(name: str, taken: set[str]) -> str:
+def _free_extension(name: str, taken: set[str], numbers: dict[str, int]) -> str:
+    """Return a name that is not taken; numbers has, by name, the last number that was tried, so that none is tried twice."""
     base = re.sub(r"[^A-Z0-9_-]", "_", name)[:_NAME_LENGTH]
-    free, number = base, 2
+    free = base
     while free in taken:
-        free, number = f"{base}_{number}", number + 1
+        numbers[base] = numbers.get(base, 1) + 1
+        free = f"{base}_{numbers[base]}"
     return free
 
 

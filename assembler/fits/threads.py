@@ -25,15 +25,15 @@ def side_by_side(call: Callable[[Job], Result], jobs: Sequence[Job], workers: in
         return [call(job) for job in jobs]
     results: dict[int, Result] = {}
     trouble: list[BaseException] = []
-    waiting = iter(enumerate(jobs))
+    waiting = list(enumerate(jobs))[::-1]
     lock = threading.Lock()
 
     def work() -> None:
         while not trouble:
             with lock:
-                number, job = next(waiting, (-1, None))
-            if job is None:
-                return
+                if not waiting:
+                    return
+                number, job = waiting.pop()
             try:
                 results[number] = call(job)
             except BaseException as error:  # noqa: BLE001 - raised again where it is waited for

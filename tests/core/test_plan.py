@@ -125,6 +125,16 @@ def test_a_frame_of_another_exposure_is_left_out(kpf):
     assert exposure.frame == subs["green"].hdus[0].value("FRAMENO")
 
 
+def test_hdus_that_nobody_lists_get_names_of_their_own_however_many_they_are(plan):
+    subs = memory.kpf_subs()
+    hdus = subs["guide"].hdus
+    more = tuple(replace(hdus[1], index=number) for number in range(len(hdus), 3000))
+    subs["guide"] = replace(subs["guide"], hdus=(*hdus, *more))
+    names = [h.name for h in plan(subs).hdus]
+    assert len(set(names)) == len(names)
+    assert {"GUIDE_GUIDER_AVG", "GUIDE_GUIDER_AVG_2", "GUIDE_GUIDER_AVG_2997"} <= set(names)
+
+
 def test_the_plan_goes_through_json_and_back(plan):
     planned = plan(memory.kpf_subs())
     assert from_json(to_json(planned)) == planned
