@@ -207,12 +207,10 @@ def load(files: tuple[str, ...], history: str, as_json: bool) -> int:
     \b
     assembler telemetry load telemetry.csv --history sqlite:///history.db
     """  # noqa: D301
-    from assembler.telemetry import sqlite
-    from assembler.telemetry.history import sqlite_path
+    from assembler.telemetry.history import load_history
     from assembler.telemetry.load import read_csv
 
-    path = sqlite_path(history)
-    counts = {file: sqlite.load(path, read_csv(Path(file))) for file in files}
+    counts = {file: load_history(history, read_csv(Path(file))) for file in files}
     if as_json:
         _print_json(counts)
     else:

@@ -58,10 +58,21 @@ class OutputError(AssemblerError):
 
 
 class TelemetryError(AssemblerError):
-    """The keyword history cannot be opened, read or written."""
+    """The keyword history cannot be opened, read or written.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong, with the history's name, never with a password.
+    retry : bool
+        True when a server was away, so that the same question may be answered soon.
+    """
 
     exit_code = 5
-    retry = True
+
+    def __init__(self, message: str, *, retry: bool = False) -> None:
+        super().__init__(message)
+        self.retry = retry
 
 
 class VerificationError(AssemblerError):

@@ -50,9 +50,9 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Aggregate:
-    """Numbers over the samples of one history keyword; None where no sample is a number.
+    """What the samples of one history keyword come to; None where no sample is a number.
 
-    ``samples`` counts all of them; ``stddev`` is that of the population.
+    ``samples`` counts all of them; ``stddev`` is that of the population; ``first`` and ``last`` are samples as they were.
     """
 
     samples: int
@@ -60,6 +60,8 @@ class Aggregate:
     stddev: float | None = None
     minimum: float | None = None
     maximum: float | None = None
+    first: Sample | None = None
+    last: Sample | None = None
 
 
 NOTHING = Aggregate(samples=0)
@@ -91,17 +93,21 @@ class Answers:
         return self.values.get(moment, {}).get(source)
 
 
-def aggregate(values: Iterable[str]) -> Aggregate:
-    """Return the numbers over samples as they were broadcast.
+def aggregate(broadcasts: Iterable[tuple[float, str]]) -> Aggregate:
+    """Return what samples come to: (UNIX seconds, value) of each, in the order of time.
 
-    >>> aggregate(["1.0", "3.0", "Off"])
-    Aggregate(samples=3, average=2.0, stddev=1.0, minimum=1.0, maximum=3.0)
+    >>> told = aggregate([(1.0, "1.0"), (2.0, "3.0"), (3.0, "Off")])
+    >>> told.samples, told.average, told.stddev, told.last.value
+    (3, 2.0, 1.0, 'Off')
     """
     samples = count = 0
+    first = last = None
     mean = squares = 0.0
     low, high = math.inf, -math.inf
-    for text in values:
+    for last in broadcasts:
+        first = first or last
         samples += 1
+        text = last[1]
         number = number_of(text)
         if number is None:
             continue
@@ -110,10 +116,12 @@ def aggregate(values: Iterable[str]) -> Aggregate:
         mean += step / count
         squares += step * (number - mean)
         low, high = min(low, number), max(high, number)
+    ends = (Sample(time=time, value=value) for time, value in (first, last)) if first and last else (None, None)
+    earliest, latest = ends
     if not count or not all(map(math.isfinite, (mean, squares))):
-        return Aggregate(samples=samples)
-    mean = min(max(mean, low), high)
-    return Aggregate(samples=samples, average=mean, stddev=math.sqrt(squares / count), minimum=low, maximum=high)
+        return Aggregate(samples=samples, first=earliest, last=latest)
+    mean, spread = min(max(mean, low), high), math.sqrt(squares / count)
+    return Aggregate(samples=samples, average=mean, stddev=spread, minimum=low, maximum=high, first=earliest, last=latest)
 
 
 def number_of(text: str) -> float | None:
@@ -207,7 +215,7 @@ def _numbers(answers: Answers, keyword: TelemetryKeyword) -> Aggregate:
         return NOTHING
     numbers = answers.aggregates.get(keyword.source, NOTHING)
     before = answers.value("begin", keyword.source)
-    return numbers if numbers.samples or not before else aggregate([before.value])
+    return numbers if numbers.samples or not before else aggregate([(before.time, before.value)])
 
 
 def _snapshot(snapshot: Snapshot, keywords: Sequence[TelemetryKeyword], answers: Answers) -> tuple[list[str], list[Finding]]:

@@ -1,14 +1,17 @@
 """Keyword histories: who broadcast what when. One protocol; each backend is a module of this package."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from assembler.core.snapshots import Aggregate, Sample
 from assembler.errors import ConfigurationError
 
+KINDS = "sqlite:///PATH"
+"""What the URL of a history may look like, for messages."""
+
 
 class History(Protocol):
-    """A keyword history. Names are ``service.KEYWORD``, times UNIX seconds [s]."""
+    """A keyword history, asked by one thread at a time. Names are ``service.KEYWORD``, times UNIX seconds [s]."""
 
     def as_of(self, names: Sequence[str], instants: Sequence[float]) -> list[Mapping[str, Sample]]:
         """Return for each instant the last sample at or before it, of each name that has one.
@@ -21,7 +24,11 @@ class History(Protocol):
         ...
 
     def during(self, names: Sequence[str], begin: float, end: float) -> Mapping[str, Aggregate]:
-        """Return numbers over the samples from begin to end, both included, of each name that has any."""
+        """Return what the samples from begin to end, both included, come to, of each name that has any."""
+        ...
+
+    def interrupt(self) -> None:
+        """End a question that is under way in another thread, as soon as it can be; it then raises a TelemetryError."""
         ...
 
     def close(self) -> None:
@@ -30,7 +37,9 @@ class History(Protocol):
 
 
 def open_history(url: str) -> History:
-    """Open the history that a URL names, for reading: ``sqlite:///PATH``.
+    """Open the history that a URL names, for reading.
+
+    A file has to be there; a server is called when the first question is asked.
 
     Raises
     ------
@@ -39,18 +48,42 @@ def open_history(url: str) -> History:
     TelemetryError
         When it is not there.
     """
-    from assembler.telemetry.sqlite import SqliteHistory  # sqlite3 is only needed by those who have a history
+    # Each backend brings libraries that only those need who have such a history.
+    match url.partition("://")[0]:
+        case "sqlite":
+            from assembler.telemetry.sqlite import SqliteHistory
 
-    return SqliteHistory(sqlite_path(url))
+            return SqliteHistory(path_of(url))
+        case _:
+            raise ConfigurationError(f"{url}: no such kind of history; expected {KINDS}")
 
 
-def sqlite_path(url: str) -> str:
+def load_history(url: str, rows: Iterable[tuple[str, float, str]]) -> int:
+    """Add samples to the history that a URL names, all or none, and return how many they were.
+
+    Parameters
+    ----------
+    url : str
+        The history is made where it is not there.
+    rows : iterable of (str, float, str)
+        ``service.KEYWORD``, UNIX seconds, value; of the same keyword and time, the last one counts.
+    """
+    match url.partition("://")[0]:
+        case "sqlite":
+            from assembler.telemetry import sqlite
+
+            return sqlite.load(path_of(url), rows)
+        case _:
+            raise ConfigurationError(f"{url}: no such kind of history to load into; expected sqlite:///PATH")
+
+
+def path_of(url: str) -> str:
     """Return the path of a URL ``sqlite:///PATH``; a relative path has three slashes, an absolute one four.
 
-    >>> sqlite_path("sqlite:///night.db"), sqlite_path("sqlite:////data/night.db")
+    >>> path_of("sqlite:///night.db"), path_of("sqlite:////data/night.db")
     ('night.db', '/data/night.db')
     """
     scheme, _, path = url.partition(":///")
-    if scheme != "sqlite" or not path:
-        raise ConfigurationError(f"{url}: no such kind of history; expected sqlite:///PATH")
+    if not path:
+        raise ConfigurationError(f"{url}: no path; expected {scheme.partition(':')[0]}:///PATH")
     return path

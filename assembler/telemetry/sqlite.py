@@ -26,7 +26,7 @@ JOIN samples AS s ON s.keyword = k.id
     AND s.time = (SELECT max(time) FROM samples WHERE keyword = k.id AND time <= ?)
 """
 _DURING = """
-SELECT k.name, s.value
+SELECT k.name, s.time, s.value
 FROM json_each(?) AS wanted
 JOIN keywords AS k ON k.name = wanted.value
 JOIN samples AS s ON s.keyword = k.id AND s.time BETWEEN ? AND ?
@@ -43,7 +43,7 @@ class SqliteHistory:
             raise TelemetryError(f"there is no history {path}{hint}")
         self._path = path
         try:
-            self._connection = sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True)
+            self._connection = sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, check_same_thread=False)
             self._connection.execute("SELECT keyword, time, value FROM samples LIMIT 1")
         except sqlite3.Error as error:
             raise TelemetryError(f"{path}: is no keyword history: {error}") from error
@@ -63,9 +63,13 @@ class SqliteHistory:
         """Return numbers over the samples from begin to end, both included, of each name that has any."""
         try:
             rows = self._connection.execute(_DURING, (json.dumps(list(names)), begin, end))
-            return {name: aggregate(str(value) for _, value in group) for name, group in groupby(rows, key=itemgetter(0))}
+            return {name: aggregate((time, str(value)) for _, time, value in group) for name, group in groupby(rows, key=itemgetter(0))}
         except sqlite3.Error as error:
             raise TelemetryError(f"{self._path}: {error}") from error
+
+    def interrupt(self) -> None:
+        """End a query that is under way in another thread."""
+        self._connection.interrupt()
 
     def close(self) -> None:
         """Let go of the file."""

@@ -35,7 +35,7 @@ def answers(**values: str) -> Answers:
 
 @given(st.lists(st.floats(-1e12, 1e12), min_size=1, max_size=50))
 def test_numbers_agree_with_numpy(values):
-    told = aggregate([repr(v) for v in values])
+    told = aggregate([(0.0, repr(v)) for v in values])
     assert told.samples == len(values)
     assert told.average == pytest.approx(np.mean(values), rel=1e-9, abs=1e-6)
     assert told.stddev == pytest.approx(np.std(values), rel=1e-6, abs=1e-3)
@@ -45,13 +45,14 @@ def test_numbers_agree_with_numpy(values):
 
 @given(st.lists(st.text(max_size=8), max_size=10))
 def test_any_text_is_counted_and_never_becomes_a_number_by_chance(values):
-    told = aggregate(values)
+    told = aggregate([(0.0, v) for v in values])
     assert told.samples == len(values)
     assert told.average is None or math.isfinite(told.average)
 
 
 def test_no_sample_is_no_number():
-    assert aggregate(["nan", "inf", "1e999", "Off", ""]) == Aggregate(samples=5)
+    told = aggregate([(float(i), v) for i, v in enumerate(["nan", "inf", "1e999", "Off", ""])])
+    assert told == Aggregate(samples=5, first=Sample(time=0.0, value="nan"), last=Sample(time=4.0, value=""))
 
 
 @given(st.text(max_size=60), st.sampled_from(["str", "int", "float", "bool"]))
@@ -128,7 +129,7 @@ def test_a_value_of_a_megabyte_takes_no_more_room_than_it_may():
 
 
 def test_text_has_no_numbers_even_where_it_looks_like_one():
-    told = replace(answers(MD5="7046E41"), aggregates={"svc.MD5": aggregate(["7046E41"])})
+    told = replace(answers(MD5="7046E41"), aggregates={"svc.MD5": aggregate([(1.0, "7046E41")])})
     table = telemetry_table(instrument(snapshot("begin", keyword("MD5"))), told)
     assert table.rows[0][1:6] == (None, None, None, None, 1)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from assembler.core.snapshots import Sample, aggregate
 from assembler.errors import ConfigurationError, TelemetryError
-from assembler.telemetry.history import open_history, sqlite_path
+from assembler.telemetry.history import open_history
 from assembler.telemetry.sqlite import load
 
 NAMES = ["met.TEMP", "met.PRES", 'it\'s.a "NAME"; --', "mon.heart_12"]
@@ -31,7 +31,7 @@ def test_the_last_value_at_or_before_a_time_is_found(samples, instants, begin, e
         assert values == {n: s for n in NAMES if (s := expected(samples, n, instant))}
     for name in NAMES:
         within = sorted({t: v for n, t, v in samples if n == name and begin <= t <= end}.items())
-        assert numbers.get(name) == (aggregate([v for _, v in within]) if within else None)
+        assert numbers.get(name) == (aggregate(within) if within else None)
 
 
 def expected(samples, name, instant) -> Sample | None:
@@ -85,7 +85,7 @@ def test_a_path_with_three_slashes_that_was_meant_to_be_absolute_is_told(tmp_pat
 @pytest.mark.parametrize("url", ["", "history.db", "mysql://host/db", "sqlite://", "sqlite:///"])
 def test_a_url_of_no_backend_is_a_usage_error(url):
     with pytest.raises(ConfigurationError, match="sqlite:///PATH"):
-        sqlite_path(url)
+        open_history(url)
 
 
 def test_reading_does_not_change_the_history(tmp_path):
