@@ -119,7 +119,7 @@ def test_plan_prints_primary_hdus_fates_and_findings_and_writes_nothing(call, ni
         "GREEN_AMP1",
         "prefixed   PRIMARY RDTM_ZO",
         "amplifier  GREEN_AMP1 GAIN02",
-        "warning not-available (HEART12)",
+        "warning duration-differs (green EXPTIME)",
     ):
         assert expected in out
     assert not (night.directory / "L0").exists()

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
-from assembler.core.snapshots import Aggregate, Sample
+from assembler.core.samples import Aggregate, Sample
 from assembler.errors import ConfigurationError
 
 KINDS = "sqlite:///PATH"

@@ -8,7 +8,7 @@ from operator import itemgetter
 from pathlib import Path
 from urllib.parse import quote
 
-from assembler.core.snapshots import Aggregate, Sample, aggregate
+from assembler.core.samples import Aggregate, Sample, aggregate
 from assembler.errors import TelemetryError
 
 _SCHEMA = """

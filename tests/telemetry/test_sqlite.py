@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assembler.core.snapshots import Sample, aggregate
+from assembler.core.samples import Sample, aggregate
 from assembler.errors import ConfigurationError, TelemetryError
 from assembler.telemetry.history import open_history
 from assembler.telemetry.sqlite import load
