@@ -3,7 +3,7 @@
 import csv
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
@@ -145,7 +145,7 @@ class Influx2History:
             f"  |> filter(fn: (r) => {_nested(fields, '({} or {})')})"
         )
 
-    def _rows(self, query: str, wanted: Mapping[tuple[str, str], str]) -> Iterator[_Row]:
+    def _rows(self, query: str, wanted: Mapping[tuple[str, str], str]) -> Generator[_Row, None, None]:
         dialect = {"header": True, "delimiter": ",", "annotations": ["datatype", "group", "default"]}
         question = {"type": "flux", "query": query, "dialect": dialect}
         with self._server.ask(self._path, question, "csv") as lines:
@@ -221,7 +221,7 @@ class Influx3History:
                     self._columns.add((table, column))
         return {place: name for place, name in wanted.items() if place in self._columns}
 
-    def _rows(self, asked: Sequence[tuple[str, str, str, tuple[str, str]]], order: str) -> Iterator[_Row]:
+    def _rows(self, asked: Sequence[tuple[str, str, str, tuple[str, str]]], order: str) -> Generator[_Row, None, None]:
         """Ask for question, name, condition, and table with column; give what is answered."""
         for begin in range(0, len(asked), _SELECTS):
             some = asked[begin : begin + _SELECTS]
