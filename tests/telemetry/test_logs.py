@@ -16,6 +16,7 @@ from assembler.core.snapshots import Sample
 from assembler.errors import ConfigurationError, TelemetryError
 from assembler.telemetry import logs
 from assembler.telemetry.history import open_history
+from assembler.telemetry.load import read_csv
 from assembler.telemetry.sqlite import SqliteHistory, load
 
 HEADER = "service,keyword,time,value\n"
@@ -29,7 +30,7 @@ both = pytest.mark.parametrize("form", FORMS)
 
 def written(form, samples, *, header=True):
     """Return samples as a log of that form."""
-    rows = [(*name.split("."), time, value) for name, time, value in samples]
+    rows = [(*name.split(".", 1), time, value) for name, time, value in samples]
     if form == "jsonl":
         return "".join(json.dumps(dict(zip(("service", "keyword", "time", "value"), row, strict=True))) + "\n" for row in rows)
     text = io.StringIO(newline="")
@@ -210,3 +211,17 @@ def test_a_process_that_is_killed_leaves_nothing_behind(log, tmp_path):
 def test_a_url_without_a_path_is_a_usage_error(url):
     with pytest.raises(ConfigurationError, match=r":///PATH"):
         open_history(url)
+
+
+@both
+def test_an_l0_from_a_log_is_that_from_sqlite(form, make, found, history_url, night, tmp_path):
+    log = night.telemetry
+    if form == "jsonl":
+        log = tmp_path / "telemetry.jsonl"
+        log.write_text(written("jsonl", read_csv(night.telemetry)))
+    made = []
+    for url in (f"{form}:///{log}", history_url):
+        path = make(found, url).path
+        made.append(path.read_bytes())
+        path.unlink()
+    assert made[0] == made[1]
