@@ -208,19 +208,21 @@ def telemetry() -> None:
 
 
 @telemetry.command()
-@click.argument("files", nargs=-1, required=True, metavar="FILE.csv...")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option("--history", required=True, metavar="URL", help="sqlite:///PATH; made where it is not there.")
 @JSON
 def load(files: tuple[str, ...], history: str, as_json: bool) -> int:
-    """Add samples from CSV (columns service, keyword, time [UNIX s], value) to a history; a file is added whole or not.
+    """Add samples from CSV, or JSON lines (.jsonl), to a history: service, keyword, time [UNIX s], value.
+
+    A file is added whole or not at all.
 
     \b
     assembler telemetry load telemetry.csv --history sqlite:///history.db
     """  # noqa: D301
     from assembler.telemetry.history import load_history
-    from assembler.telemetry.load import read_csv
+    from assembler.telemetry.load import read_samples
 
-    counts = {file: load_history(history, read_csv(Path(file))) for file in files}
+    counts = {file: load_history(history, read_samples(Path(file))) for file in files}
     if as_json:
         _print_json(counts)
     else:

@@ -199,6 +199,15 @@ def test_telemetry_load_says_how_much(call, night, tmp_path):
     assert out.endswith(" samples\n")
 
 
+def test_telemetry_load_reads_json_lines_by_their_suffix(call, tmp_path):
+    path = tmp_path / "night.jsonl"
+    path.write_text('{"service": "met", "keyword": "TEMP", "time": 1, "value": 20}\n')
+    assert call("telemetry", "load", path, "--history", f"sqlite:///{tmp_path / 'h.db'}")[:2] == (0, f"{path}: 1 samples\n")
+    path.write_text("met,TEMP,1,20\n")
+    code, _, told = call("telemetry", "load", path, "--history", f"sqlite:///{tmp_path / 'h.db'}")
+    assert (code, "night.jsonl:1: is no JSON" in told) == (2, True)
+
+
 @pytest.mark.parametrize("words", [[], ["assemble"], ["plan"], ["verify"], ["explain"], ["telemetry"], ["telemetry", "load"]])
 def test_every_command_has_help_with_an_example(call, words):
     code, out, _ = call(*words, "--help")

@@ -1,12 +1,13 @@
 """Keyword histories: who broadcast what when. One protocol; each backend is a module of this package."""
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from assembler.core.samples import Aggregate, Sample
 from assembler.errors import ConfigurationError
 
-KINDS = "sqlite:///PATH"
+KINDS = "sqlite:///PATH, csv:///PATH, jsonl:///PATH, influx2://HOST:PORT/ORG/BUCKET or influx3://HOST:PORT/DATABASE"
 """What the URL of a history may look like, for messages."""
 
 
@@ -54,6 +55,14 @@ def open_history(url: str) -> History:
             from assembler.telemetry.sqlite import SqliteHistory
 
             return SqliteHistory(path_of(url))
+        case "csv" | "jsonl" as form:
+            from assembler.telemetry.logs import LogHistory
+
+            return LogHistory(path_of(url), form)
+        case "influx2" | "influx2+https" | "influx3" | "influx3+https":
+            from assembler.telemetry.influx import open_influx
+
+            return open_influx(url, os.environ.get("INFLUX_TOKEN", ""))
         case _:
             raise ConfigurationError(f"{url}: no such kind of history; expected {KINDS}")
 
