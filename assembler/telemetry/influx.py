@@ -11,7 +11,7 @@ from itertools import groupby
 from urllib.parse import quote, unquote, urlsplit
 
 from assembler.core.instants import SECOND, format_iso, parse_iso, unix_seconds
-from assembler.core.snapshots import Aggregate, Sample, aggregate
+from assembler.core.samples import Aggregate, Sample, aggregate
 from assembler.errors import ConfigurationError, TelemetryError
 from assembler.telemetry.server import Server
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from itertools import chain
 from typing import BinaryIO
 
-from assembler.core.snapshots import Aggregate, Sample
+from assembler.core.samples import Aggregate, Sample
 from assembler.errors import ConfigurationError, TelemetryError
 from assembler.telemetry.load import csv_samples, jsonl_samples
 from assembler.telemetry.sqlite import SqliteHistory, add, check_file

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from influx_servers import Store, serving
 
 from assembler.core.instants import from_unix
-from assembler.core.snapshots import Sample
+from assembler.core.samples import Sample
 from assembler.errors import ConfigurationError, TelemetryError
 from assembler.telemetry.history import open_history
 from assembler.telemetry.influx import open_influx

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assembler.core.snapshots import Sample
+from assembler.core.samples import Sample
 from assembler.errors import ConfigurationError, TelemetryError
 from assembler.telemetry import logs
 from assembler.telemetry.history import open_history
