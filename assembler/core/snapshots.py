@@ -81,12 +81,15 @@ class Answers:
         By history keyword, over the exposure.
     asked : bool
         False when there is no history.
+    corrected : mapping of str to str
+        By keyword of the primary, the value field that it gets, whatever the history told.
     """
 
     instants: Mapping[Moment, int] = field(default_factory=dict)
     values: Mapping[Moment, Mapping[str, Sample]] = field(default_factory=dict)
     aggregates: Mapping[str, Aggregate] = field(default_factory=dict)
     asked: bool = False
+    corrected: Mapping[str, str] = field(default_factory=dict)
 
     def value(self, moment: Moment, source: str) -> Sample | None:
         """Return the value of a history keyword at a moment."""
@@ -225,6 +228,9 @@ def _snapshot(snapshot: Snapshot, keywords: Sequence[TelemetryKeyword], answers:
     findings: list[Finding] = []
     lost = []
     for keyword in keywords:
+        if keyword.card in answers.corrected:
+            cards += write_card(keyword.card, answers.corrected[keyword.card], keyword.comment)
+            continue
         sample = answers.value(snapshot.moment, keyword.source)
         if sample is None:
             lost.append(keyword)

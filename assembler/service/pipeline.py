@@ -1,16 +1,24 @@
 """One exposure from its sub-FITS to a published L0."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from assembler.core.corrections import (
+    CorrectedExposure,
+    Correction,
+    applying,
+    change_findings,
+    correct_answers,
+    correct_exposure,
+)
 from assembler.core.findings import Finding, finding
 from assembler.core.instants import parse_iso, unix_seconds
 from assembler.core.instrument import MOMENTS, Instrument, Moment
 from assembler.core.plan import Plan, Source, plan_l0
 from assembler.core.snapshots import Answers, Sample
-from assembler.core.times import SERVICE, Candidate, Times, reconcile, service_moments
+from assembler.core.times import SERVICE, Candidate, Times, by_trust, reconcile, service_moments
 from assembler.errors import InputError, OutputError, VerificationError
 from assembler.fits.verifier import opens_with_cfitsio, verify_plan
 from assembler.fits.writer import draft, publish, remove_abandoned, sum_l0, write_l0
@@ -27,7 +35,9 @@ class Outcome:
     made: bool
 
 
-def plan_exposure(found: Found, history: History | None, directory: Path, *, version: str, now: int) -> Plan:
+def plan_exposure(
+    found: Found, history: History | None, directory: Path, *, corrections: Sequence[Correction] = (), version: str, now: int
+) -> Plan:
     """Decide everything that will be in the L0, and write nothing.
 
     Parameters
@@ -36,6 +46,8 @@ def plan_exposure(found: Found, history: History | None, directory: Path, *, ver
     history : History or None
     directory : Path
         Where the L0 is to be.
+    corrections : sequence of Correction
+        Of any exposure; those that are meant for this one are applied before anything else looks at its cards.
     version : str
         Of the assembler.
     now : int
@@ -43,29 +55,44 @@ def plan_exposure(found: Found, history: History | None, directory: Path, *, ver
 
     Raises
     ------
+    ConfigurationError
+        When two corrections give one card different values.
     InputError
         When there is nothing to assemble.
     TelemetryError
         When the history cannot be read.
     """
-    instrument, exposure = found.instrument, found.exposure
+    instrument = found.instrument
+    chosen = _of_this_exposure(corrections, found)
+    corrected = _correct(found, chosen)
+    exposure = corrected.exposure
     files, told = file_times(exposure)
     service, unread = _ask_service(instrument, files, history)
     times, reconciled = reconcile(instrument.exposure, service, files)
-    answers = _ask_snapshots(instrument, times, history)
+    answers, changed, unused = correct_answers(instrument, _ask_snapshots(instrument, times, history), chosen)
+    changes = (*corrected.changes, *changed)
     return plan_l0(
         instrument,
         exposure,
         times,
         answers,
-        told=(*told, *unread, *reconciled),
+        changes=changes,
+        told=(*change_findings(changes), *corrected.findings, *unused, *told, *unread, *reconciled),
         directory=os.path.abspath(directory),
         version=version,
         written=now,
     )
 
 
-def assemble(found: Found, history: History | None, directory: Path, *, version: str, clock: Callable[[], int]) -> Outcome:
+def assemble(
+    found: Found,
+    history: History | None,
+    directory: Path,
+    *,
+    corrections: Sequence[Correction] = (),
+    version: str,
+    clock: Callable[[], int],
+) -> Outcome:
     """Make the L0 of an exposure: plan, write, verify, publish.
 
     A sub-FITS that changes meanwhile is looked at once more; one that changes again, or cannot be read to its end, is left
@@ -74,6 +101,8 @@ def assemble(found: Found, history: History | None, directory: Path, *, version:
 
     Raises
     ------
+    ConfigurationError
+        When two corrections give one card different values.
     InputError
         When there is nothing to assemble.
     OutputError
@@ -85,7 +114,7 @@ def assemble(found: Found, history: History | None, directory: Path, *, version:
     """
     read_again: set[str] = set()
     while True:
-        plan = plan_exposure(found, history, directory, version=version, now=clock())
+        plan = plan_exposure(found, history, directory, corrections=corrections, version=version, now=clock())
         try:
             return _make(plan, directory)
         except InputError as error:
@@ -102,6 +131,21 @@ def assemble(found: Found, history: History | None, directory: Path, *, version:
                 raise
             for path in closed:
                 found = found.without(path, "unreadable", f"{path}: cfitsio cannot open every HDU")
+
+
+def _of_this_exposure(corrections: Sequence[Correction], found: Found) -> tuple[Correction, ...]:
+    """Choose the corrections by frame number and begin as the files tell them, uncorrected."""
+    if not corrections:
+        return ()
+    exposure = found.exposure
+    trusted = by_trust(found.instrument.exposure, file_times(exposure)[0])
+    return applying(corrections, exposure.frame, trusted.begin if trusted else None)
+
+
+def _correct(found: Found, corrections: Sequence[Correction]) -> CorrectedExposure:
+    if not corrections:
+        return CorrectedExposure(exposure=found.exposure)
+    return correct_exposure(found.instrument, found.subs, found.missing, found.frame, corrections)
 
 
 def _closed_to_cfitsio(found: Found, plan: Plan, extension: str) -> list[str]:

@@ -61,9 +61,11 @@ def explain(path: Path, keyword: str) -> list[Account]:
         raise ConfigurationError("name a keyword")
     found = scan(str(path))
     ledger = read_ledger(_table(found, "CARDS"))
-    collided = {str(row[3]) for row in _table(found, "FINDINGS").rows if row[0] in ("name-collision", "duplicate-keyword")}
-    accounts = [_of_ledger(row, collided) for row in ledger if keyword in (row.keyword, *_originals(row))]
-    accounts += _of_telemetry(found, keyword)
+    findings = _table(found, "FINDINGS").rows
+    collided = {str(row[3]) for row in findings if row[0] in ("name-collision", "duplicate-keyword")}
+    corrected = [(str(row[2]), str(row[3]), str(row[4])) for row in findings if row[0] == "corrected"]
+    accounts = [_of_ledger(row, collided, corrected) for row in ledger if keyword in (row.keyword, *_originals(row))]
+    accounts += _of_telemetry(found, keyword, corrected)
     written = {a.keyword for a in accounts if a.extension == "PRIMARY"}
     if keyword not in written and keyword not in ("COMMENT", "HISTORY", ""):
         accounts += _of_assembler(found, keyword)
@@ -127,13 +129,27 @@ def _originals(row: LedgerRow) -> tuple[str, ...]:
     return (words, words.removeprefix("HIERARCH "))
 
 
-def _of_ledger(row: LedgerRow, collided: Collection[str]) -> Account:
-    facts = (
+def _of_ledger(row: LedgerRow, collided: Collection[str], corrected: Sequence[tuple[str, str, str]]) -> Account:
+    rule = _naming_rule(row, collided) if row.fate == "prefixed" else _RULES.get(row.fate, row.fate)
+    facts = [
         ("from", f"{row.file}, HDU {row.hdu}, card {row.number}, of {row.origin}"),
         ("card", row.card.rstrip() if row.card.isprintable() else ascii(row.card.rstrip())[1:-1]),
-        ("rule", _naming_rule(row, collided) if row.fate == "prefixed" else _RULES.get(row.fate, row.fate)),
-    )
-    return Account(keyword=row.keyword or keyword_of(row.card), extension=row.extension, facts=facts)
+        ("rule", "kept, but for its value" if row.correction and row.fate == "kept" else rule),
+    ]
+    if row.correction:
+        facts.append(("corrected", _correction(row, corrected)))
+    return Account(keyword=row.keyword or keyword_of(row.card), extension=row.extension, facts=tuple(facts))
+
+
+def _correction(row: LedgerRow, corrected: Sequence[tuple[str, str, str]]) -> str:
+    """Tell how a card's value was corrected, and why, in the words of the finding."""
+    record = read_record(0, row.card)
+    for origin, _, message in corrected:
+        what, _, told = message.partition(": ")
+        mine = what in {f"{row.origin} HDU {row.hdu} {name}" for name in (record.original, record.keyword)}
+        if mine and origin == row.origin and f" is now {row.correction} (" in told:
+            return told
+    return f"is now {row.correction}"
 
 
 def _naming_rule(row: LedgerRow, collided: Collection[str]) -> str:
@@ -147,7 +163,7 @@ def _naming_rule(row: LedgerRow, collided: Collection[str]) -> str:
     return f"prefixed with {prefix}{'' if row.keyword == prefix + record.keyword else ', its last two characters cut off'}{mended}"
 
 
-def _of_telemetry(found: SubFits, keyword: str) -> list[Account]:
+def _of_telemetry(found: SubFits, keyword: str, corrected: Sequence[tuple[str, str, str]]) -> list[Account]:
     table = _table(found, "TELEMETRY")
     names = [c.name for c in table.columns]
     instants = {m.group(1): m.group(2) for i in found.hdus[0].images if (m := _SNAPSHOT.match(i[8:]))}
@@ -164,6 +180,7 @@ def _of_telemetry(found: SubFits, keyword: str) -> list[Account]:
                 facts += [("value", row[moment]), ("broadcast", f"{broadcast} UTC{_age(asked, broadcast)}")]
             else:
                 facts.append(("value", "not available"))
+            facts += [("corrected", m.partition(": ")[2]) for origin, about, m in corrected if not origin and about == card]
             accounts.append(Account(keyword=card, extension="PRIMARY", facts=tuple(facts)))
     return accounts
 
