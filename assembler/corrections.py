@@ -2,14 +2,14 @@
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from assembler.core.cards import COMMENTARY, Record, Value, date_fault, text_of
-from assembler.core.corrections import Correction, telemetry_field
+from assembler.core.corrections import Correction, conflict, is_told, telemetry_field
 from assembler.core.extensions import tells_how_data_are_stored
 from assembler.core.instants import parse_iso
 from assembler.core.instrument import Instrument
@@ -76,7 +76,8 @@ def load_corrections(directory: Path, instrument: Instrument) -> tuple[Correctio
     Raises
     ------
     ConfigurationError
-        In one line: file, line, place and what was expected there; or that there is no such directory.
+        In one line: file, line, place and what was expected there; or that there is no such directory, or that two of them give
+        one card different values. Where only an exposure can tell that two meet, it is told when that exposure is planned.
     """
     try:
         with os.scandir(directory) as entries:
@@ -85,7 +86,9 @@ def load_corrections(directory: Path, instrument: Instrument) -> tuple[Correctio
         raise ConfigurationError(f"{directory}: there is no such directory of corrections") from error
     except OSError as error:
         raise ConfigurationError(f"{directory}: cannot be read: {error}") from error
-    return tuple(c for name in names for c in read_corrections(_text(directory / name), str(directory / name), instrument))
+    corrections = [c for name in names for c in read_corrections(_text(directory / name), str(directory / name), instrument)]
+    _refuse_conflicts(corrections)
+    return tuple(corrections)
 
 
 def read_corrections(text: str, name: str, instrument: Instrument) -> tuple[Correction, ...]:
@@ -124,6 +127,31 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: cannot be read: {error}") from error
+
+
+def _refuse_conflicts(corrections: Sequence[Correction]) -> None:
+    """Refuse two that differ of which every exposure of some frame, or of some time, would have both."""
+    spans: dict[tuple[Any, ...], list[tuple[float, float, Correction]]] = {}
+    for correction in corrections:
+        timed = correction.since is not None or correction.until is not None
+        if correction.frames and timed:
+            continue
+        start, end = correction.frames or (_or(correction.since, -math.inf), _or(correction.until, math.inf) - 1)
+        about = (timed, correction.what, *((type(w), w) for w in correction.was))
+        spans.setdefault(about, []).append((start, end, correction))
+    for alike in spans.values():
+        running: list[tuple[float, Correction]] = []
+        for start, end, correction in sorted(alike, key=lambda span: span[0]):
+            running = [(last, other) for last, other in running if last >= start]
+            for _, other in running:
+                if not is_told(correction.value, text_of(other.value)):
+                    first, second = sorted((other, correction), key=corrections.index)
+                    raise conflict(first, second, correction.what)
+            running.append((end, correction))
+
+
+def _or(instant: int | None, otherwise: float) -> float:
+    return otherwise if instant is None else instant
 
 
 def _contradictions(model: _Correction, instrument: Instrument) -> Iterator[tuple[Place, str]]:

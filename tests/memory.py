@@ -6,7 +6,9 @@ import kpf_night
 import numpy as np
 
 from assembler.core.cards import read_record
+from assembler.core.corrections import Change
 from assembler.core.exposure import Exposure, Hdu, SubFits
+from assembler.core.findings import Finding
 from assembler.core.instants import parse_iso, round_to
 from assembler.core.instrument import Instrument
 from assembler.core.plan import Plan, plan_l0
@@ -53,15 +55,30 @@ def answers_for(instrument: Instrument, begin: int, end: int) -> Answers:
     )
 
 
-def plan_of(instrument: Instrument, exposure: Exposure, answers: Answers | None = None) -> Plan:
+def plan_of(
+    instrument: Instrument,
+    exposure: Exposure,
+    answers: Answers | None = None,
+    *,
+    changes: Sequence[Change] = (),
+    told: Sequence[Finding] = (),
+) -> Plan:
     """Plan an exposure with the files' own times."""
     read = [read_candidate(o, s) for o, s in exposure.attached]
     times, reconciled = reconcile(instrument.exposure, None, [c for c, _ in read])
     if answers is None and times.begin is not None and times.end is not None:
         answers = answers_for(instrument, times.begin, times.end)
-    told = (*(f for _, fs in read for f in fs), *reconciled)
+    told = (*told, *(f for _, fs in read for f in fs), *reconciled)
     return plan_l0(
-        instrument, exposure, times, answers or Answers(), told=told, directory="/data/2024apr21/L0", version="1.0", written=WRITTEN
+        instrument,
+        exposure,
+        times,
+        answers or Answers(),
+        changes=changes,
+        told=told,
+        directory="/data/2024apr21/L0",
+        version="1.0",
+        written=WRITTEN,
     )
 
 

@@ -133,16 +133,16 @@ def correct_exposure(
     """
     changes: list[Change] = []
     findings: list[Finding] = []
-    corrected = {}
-    for name, sub in subs.items():
+    corrected = dict(subs)
+    for name in (o.name for o in instrument.origins if o.name in subs):  # in this order, whatever that of the files is
         mine = [c for c in corrections if c.origin == name]
-        corrected[name] = _correct_sub(sub, mine, changes, findings) if mine else sub
+        corrected[name] = _correct_sub(subs[name], mine, changes, findings) if mine else subs[name]
     exposure = collect(instrument, corrected, missing, frame)
     attached = {origin.name for origin, _ in exposure.attached}
     return CorrectedExposure(
         exposure=exposure,
         changes=tuple(c for c in changes if c.correction.origin in attached),
-        findings=tuple(f for f in findings if f.origin in attached),
+        findings=tuple(f for f in sorted(findings, key=_message) if f.origin in attached),
     )
 
 
@@ -161,22 +161,32 @@ def correct_answers(
         return answers, (), ()
     changes: list[Change] = []
     fields: dict[str, str] = {}
-    used: set[str] = set()
+    used: set[Correction] = set()
     written = writers(instrument)
     for moment, keyword in ((s.moment, k) for s in instrument.snapshots for k in s.keywords if written[k.card] is k):
-        meant = [_typed(c, keyword) for c in mine if c.history == keyword.source]
+        meant = {c: _typed(c, keyword) for c in mine if c.history == keyword.source}
         if not meant:
             continue
         sample = answers.value(moment, keyword.source)
         old = "" if sample is None else field_of(sample.value, keyword.type) or text_of(sample.value)
-        used |= {c.place for c in meant if _applies(c, value_of(old)) or (sample and _is(c.value, old))}
-        chosen = _the_one([c for c in meant if _applies(c, value_of(old))], keyword.card)
-        if chosen and (sample is None or not _is(chosen.value, old)):
+        used |= {c for c, typed in meant.items() if _applies(typed, value_of(old)) or (sample and is_told(typed.value, old))}
+        chosen = _the_one([c for c in meant.values() if _applies(c, value_of(old))], keyword.card)
+        if chosen and (sample is None or not is_told(chosen.value, old)):
             fields[keyword.card] = text_of(chosen.value)
             told = "not available" if sample is None else shown(old)
             changes.append(Change(correction=chosen, keyword=keyword.card, old=told, new=shown(fields[keyword.card])))
-    findings = [_unused(c, "the history has another value") for c in mine if c.names_one_frame and c.place not in used]
-    return replace(answers, corrected=fields), tuple(changes), tuple(findings)
+    findings = [_unused(c, "the history has another value") for c in mine if c.names_one_frame and c not in used]
+    return replace(answers, corrected=fields), tuple(changes), tuple(sorted(findings, key=_message))
+
+
+def is_told(value: Value, text: str) -> bool:
+    """Tell whether a value field says a value already, type included.
+
+    >>> is_told("GMT", "'GMT     '"), is_told(1, "  1.0")
+    (True, False)
+    """
+    one, other = value_of(text_of(value)), value_of(text)
+    return type(one) is type(other) and one == other
 
 
 def telemetry_field(value: Value, form: ValueType) -> str | None:
@@ -190,6 +200,12 @@ def telemetry_field(value: Value, form: ValueType) -> str | None:
     return field_of(str(value).lower() if isinstance(value, bool) else str(value), form)
 
 
+def conflict(first: Correction, other: Correction, card: str) -> ConfigurationError:
+    """Return the error of two corrections that give one card different values."""
+    values = f"to {shown(text_of(first.value))} and to {shown(text_of(other.value))}"
+    return ConfigurationError(f"{first.place} and {other.place} both correct {card}, {values}; expected one of them")
+
+
 def change_findings(changes: Iterable[Change]) -> tuple[Finding, ...]:
     """Return a finding for each corrected card."""
     return tuple(finding("corrected", c.told, origin=c.correction.origin, keyword=c.keyword) for c in changes)
@@ -199,7 +215,8 @@ def correction_cards(changes: Sequence[Change]) -> list[str]:
     """Write HISTORY that tells every correction once; nothing where there is none."""
     if not changes:
         return []
-    cards = [*write_commentary("COMMENT", _RULE), *write_commentary("COMMENT", "Corrected values; CARDS has the cards as they were:")]
+    head = "Corrected values; CARDS and TELEMETRY have what there was:"
+    cards = [*write_commentary("COMMENT", _RULE), *write_commentary("COMMENT", head)]
     for told in dict.fromkeys(c.told for c in changes):
         cards += write_commentary("HISTORY", f"Corrected {told}")
     return cards
@@ -217,7 +234,7 @@ def _is_meant(correction: Correction, frame: int | None, begin: int | None) -> b
 
 def _correct_sub(sub: SubFits, corrections: Sequence[Correction], changes: list[Change], findings: list[Finding]) -> SubFits:
     hdus = list(sub.hdus)
-    for index in dict.fromkeys(c.hdu for c in corrections):
+    for index in sorted({c.hdu for c in corrections}):
         mine = [c for c in corrections if c.hdu == index]
         if index < len(hdus):
             hdus[index] = _correct_hdu(hdus[index], mine, sub.path, changes, findings)
@@ -227,25 +244,25 @@ def _correct_sub(sub: SubFits, corrections: Sequence[Correction], changes: list[
 
 
 def _correct_hdu(hdu: Hdu, corrections: Sequence[Correction], path: str, changes: list[Change], findings: list[Finding]) -> Hdu:
-    found: dict[str, list[Record]] = {c.place: [] for c in corrections}
-    used: set[str] = set()
+    found: dict[Correction, list[Record]] = {c: [] for c in corrections}
+    used: set[Correction] = set()
     fields: dict[int, str] = {}
     for record, meant in _wanted(hdu, corrections):
         chosen = _the_one([c for c in meant if _applies(c, record.value)], f"{record.original} in HDU {hdu.index} of {path}")
         for correction in meant:
-            found[correction.place].append(record)
-            if _applies(correction, record.value) or _is(correction.value, record.text):
-                used.add(correction.place)
-        if chosen and not _is(chosen.value, record.text):
+            found[correction].append(record)
+            if _applies(correction, record.value) or is_told(correction.value, record.text):
+                used.add(correction)
+        if chosen and not is_told(chosen.value, record.text):
             fields[record.place] = text_of(chosen.value)
             changes.append(
                 Change(correction=chosen, keyword=record.original, old=shown(record.text), new=shown(fields[record.place])),
             )
     for correction in corrections:
-        records = found[correction.place]
+        records = found[correction]
         if not records and correction.frames:
             findings.append(_unused(correction, f"{path} has no such card"))
-        elif records and correction.place not in used and correction.names_one_frame:
+        elif records and correction not in used and correction.names_one_frame:
             findings.append(_unused(correction, f"it is {shown(records[0].text)}"))
     return replace(hdu, corrected=fields)
 
@@ -259,11 +276,11 @@ def _wanted(hdu: Hdu, corrections: Sequence[Correction]) -> Iterator[tuple[Recor
 
 def _the_one(corrections: Sequence[Correction], card: str) -> Correction | None:
     """Return the correction of a card, the first of those that agree."""
-    first = next(iter(corrections), None)
-    for other in corrections:
-        if first and not _is(other.value, text_of(first.value)):
-            values = f"to {shown(text_of(first.value))} and to {shown(text_of(other.value))}"
-            raise ConfigurationError(f"{first.place} and {other.place} both correct {card}, {values}; expected one of them")
+    ordered = sorted(corrections, key=lambda c: (c.file, c.reason, c.place))
+    first = next(iter(ordered), None)
+    for other in ordered:
+        if first and not is_told(other.value, text_of(first.value)):
+            raise conflict(first, other, card)
     return first
 
 
@@ -275,12 +292,6 @@ def _applies(correction: Correction, value: Value) -> bool:
     return was == value and isinstance(was, bool) == isinstance(value, bool)
 
 
-def _is(value: Value, text: str) -> bool:
-    """Tell whether a value field says a value already, type included."""
-    one, other = value_of(text_of(value)), value_of(text)
-    return type(one) is type(other) and one == other
-
-
 def _typed(correction: Correction, keyword: TelemetryKeyword) -> Correction:
     """Return a correction with its values of the type that a telemetry card has."""
     text = telemetry_field(correction.value, keyword.type)
@@ -289,6 +300,10 @@ def _typed(correction: Correction, keyword: TelemetryKeyword) -> Correction:
         raise ConfigurationError(f"{correction.place}: value: {told}")
     was = tuple(value_of(telemetry_field(w, keyword.type) or text_of(w)) for w in correction.was)
     return replace(correction, value=value_of(text), was=was)
+
+
+def _message(found: Finding) -> str:
+    return found.message
 
 
 def _unused(correction: Correction, why: str) -> Finding:

@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from assembler.core.cards import keyword_of, read_record, read_records
+from assembler.core.cards import keyword_of, read_record, read_records, shown
 from assembler.core.exposure import Hdu, SubFits
 from assembler.core.instants import SECOND, parse_iso
 from assembler.core.ledger import LedgerRow, ledger_table, read_ledger
@@ -144,12 +144,12 @@ def _of_ledger(row: LedgerRow, collided: Collection[str], corrected: Sequence[tu
 def _correction(row: LedgerRow, corrected: Sequence[tuple[str, str, str]]) -> str:
     """Tell how a card's value was corrected, and why, in the words of the finding."""
     record = read_record(0, row.card)
-    for origin, _, message in corrected:
-        what, _, told = message.partition(": ")
-        mine = what in {f"{row.origin} HDU {row.hdu} {name}" for name in (record.original, record.keyword)}
-        if mine and origin == row.origin and f" is now {row.correction} (" in told:
-            return told
-    return f"is now {row.correction}"
+    names = [f"{row.origin} HDU {row.hdu} {name}" for name in (record.original, record.keyword)]
+    told = [m.partition(": ")[2] for origin, _, m in corrected if origin == row.origin and m.partition(": ")[0] in names]
+    exact = f"{shown(record.text)} is now {row.correction} ("  # a keyword may stand there twice
+    return (
+        next((t for t in sorted(told, key=lambda t: not t.startswith(exact)) if f" is now {row.correction} (" in t), "") or row.correction
+    )
 
 
 def _naming_rule(row: LedgerRow, collided: Collection[str]) -> str:
