@@ -26,7 +26,7 @@ _TYPES = {"EXTNAME": (str, "text"), "EXTVER": (int, "a whole number"), "EXTLEVEL
 
 
 def _value(value: Any) -> Value:
-    if isinstance(value, str) and not (value.isascii() and (value.isprintable() or not value) and len(value) <= _LONGEST):
+    if isinstance(value, str) and not (value.isascii() and value.isprintable() and len(value) <= _LONGEST):
         raise ValueError(f"expected printable ASCII of up to {_LONGEST} characters")
     if not isinstance(value, str | int | float | None) or (isinstance(value, float) and not math.isfinite(value)):
         raise ValueError("expected text, a number, true, false or null")
