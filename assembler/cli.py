@@ -321,7 +321,8 @@ def _print_plan(planned: Any) -> None:
     click.echo("\n# Input cards: origin, HDU, card, fate, where it is now")
     for row in planned.ledger:
         card = row.card if row.card.isprintable() and row.card.isascii() else ascii(row.card)[1:-1]
-        click.echo(f"{row.origin:10} {row.hdu:3} {row.number:4}  {card[:32]:32}  {row.fate:9}  {row.extension} {row.keyword}".rstrip())
+        now = f"{row.extension} {row.keyword}{f', corrected to {row.correction}' if row.correction else ''}"
+        click.echo(f"{row.origin:10} {row.hdu:3} {row.number:4}  {card[:32]:32}  {row.fate:9}  {now}".rstrip())
     click.echo("\n# Findings")
     for found in planned.findings:
         click.echo(_line(found))

@@ -256,7 +256,9 @@ class TestCorrections:
         yaml.write_text((ROOT / "prefixes.yaml").read_text())
         directory.rename(tmp_path / "corrections")
         words = ("plan", night.directory, "--frame", "215921", "-i", yaml)
-        assert "HISTORY Corrected green HDU 0 EXPTIME: 0 is now 30.068 (kpf.yaml: never set)" in call(*words)[1]
+        out = call(*words)[1]
+        assert "HISTORY Corrected green HDU 0 EXPTIME: 0 is now 30.068 (kpf.yaml: never set)" in out
+        assert "prefixed   PRIMARY GREXPTI, corrected to 30.068\n" in out
         (tmp_path / "none").mkdir()
         assert "HISTORY Corrected" not in call(*words, "--corrections", tmp_path / "none")[1]
 

@@ -130,6 +130,7 @@ def extension_header(selected: Selected, additions: Sequence[str], origin: str, 
         fault = date_fault(record) if stands_in_an_extension(record) else record.fault
         if fault:
             cards = _mended(record)
+        if fault and (record.fault or not record.corrected):  # what a correction did is not the sub-FITS's fault
             told = f"{path}, HDU {hdu.index}, card {record.place + 1}: {fault}: {record.images[0].rstrip()!a}"
             findings.append(finding("card-mended", told, origin=origin, keyword=record.original))
         fate, place, now = "kept", name, keyword_of(cards[0])

@@ -84,7 +84,7 @@ def ledger_table(ledger: Sequence[LedgerRow]) -> Table:
 def read_ledger(table: Table) -> tuple[LedgerRow, ...]:
     """Read the ledger back from the CARDS table."""
     rows = []
-    for origin, file, hdu, index, card, encoded, fate, extension, keyword, correction in table.rows:
+    for origin, file, hdu, index, card, encoded, fate, extension, keyword, correction, *_ in table.rows:
         text = str(card)
         if encoded:
             text = re.sub("%([0-9A-F]{2})", lambda found: chr(int(found.group(1), 16)), text)

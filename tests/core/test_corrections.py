@@ -141,6 +141,15 @@ class TestCards:
             ("GAIN    = 1.5D+00/unlike the fixed format", "GAIN    =                  2.5 / unlike the fixed format"),
         ]
 
+    def test_an_extension_has_no_date_without_a_value_but_says_so(self, planned, subs):
+        given = {**subs, "ca_hk": extended(subs["ca_hk"], "DATE-OBS= '2024-04-22' / day")}
+        plan = planned(correction(origin="ca_hk", keyword="DATE-OBS", value=None), subs=given)
+        assert "COMMENT DATE-OBS =  / day".ljust(80) in {h.name: h.cards for h in plan.hdus}["CA_HK"]
+        assert [(r.keyword, r.correction) for r in plan.ledger if r.card.startswith("DATE-OBS") and r.origin == "ca_hk"] == [
+            ("COMMENT", "undefined")
+        ]
+        assert [f.code for f in plan.findings if f.keyword == "DATE-OBS" and f.origin == "ca_hk"] == ["corrected"]
+
     def test_a_long_string_is_corrected_as_a_whole(self, planned, subs):
         given = dict(subs)
         given["green"] = extended(subs["green"], "PURPOSE = 'to see what&'", "CONTINUE  ' there is' / why")
