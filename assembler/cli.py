@@ -29,7 +29,11 @@ if TYPE_CHECKING:
 _WORDS = {"error": "ERROR", "warning": "warning", "info": "info"}
 
 INSTRUMENT = click.option("-i", "--instrument", "yaml", metavar="FILE", help="The instrument's YAML [default: prefixes.yaml].")
-HISTORY = click.option("--history", metavar="URL", help="The keyword history: sqlite:///PATH. Without one, times come from the files.")
+HISTORY = click.option(
+    "--history",
+    metavar="URL",
+    help="The keyword history: sqlite:///PATH or postgresql://HOST/DATABASE. Without one, times come from the files.",
+)
 FRAME = click.option("--frame", type=click.IntRange(min=0), help="The frame to assemble, where the input is a night's directory.")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 OUT = click.option(
@@ -199,7 +203,7 @@ def telemetry() -> None:
 
 @telemetry.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE.csv...")
-@click.option("--history", required=True, metavar="URL", help="sqlite:///PATH; made where it is not there.")
+@click.option("--history", required=True, metavar="URL", help="sqlite:///PATH, made where it is not there, or postgresql://HOST/DATABASE.")
 @JSON
 def load(files: tuple[str, ...], history: str, as_json: bool) -> int:
     """Add samples from CSV (columns service, keyword, time [UNIX s], value) to a history; a file is added whole or not.

@@ -6,7 +6,7 @@ from typing import Protocol
 from assembler.core.snapshots import Aggregate, Sample
 from assembler.errors import ConfigurationError
 
-KINDS = "sqlite:///PATH"
+KINDS = "sqlite:///PATH or postgresql://USER@HOST:PORT/DATABASE"
 """What the URL of a history may look like, for messages."""
 
 
@@ -54,8 +54,12 @@ def open_history(url: str) -> History:
             from assembler.telemetry.sqlite import SqliteHistory
 
             return SqliteHistory(path_of(url))
+        case "postgresql" | "postgres":
+            from assembler.telemetry.postgres import PostgresHistory
+
+            return PostgresHistory(url)
         case _:
-            raise ConfigurationError(f"{url}: no such kind of history; expected {KINDS}")
+            raise ConfigurationError(f"{_named(url)}: no such kind of history; expected {KINDS}")
 
 
 def load_history(url: str, rows: Iterable[tuple[str, float, str]]) -> int:
@@ -64,7 +68,7 @@ def load_history(url: str, rows: Iterable[tuple[str, float, str]]) -> int:
     Parameters
     ----------
     url : str
-        The history is made where it is not there.
+        A history in a file is made where it is not there; in a server, the tables are.
     rows : iterable of (str, float, str)
         ``service.KEYWORD``, UNIX seconds, value; of the same keyword and time, the last one counts.
     """
@@ -73,8 +77,17 @@ def load_history(url: str, rows: Iterable[tuple[str, float, str]]) -> int:
             from assembler.telemetry import sqlite
 
             return sqlite.load(path_of(url), rows)
+        case "postgresql" | "postgres":
+            from assembler.telemetry import postgres
+
+            return postgres.load(url, rows)
         case _:
-            raise ConfigurationError(f"{url}: no such kind of history to load into; expected sqlite:///PATH")
+            raise ConfigurationError(f"{_named(url)}: no such kind of history to load into; expected {KINDS}")
+
+
+def _named(url: str) -> str:
+    """Return what may be told of a URL of any kind: nothing that could be a password."""
+    return f"{url.partition(':')[0]}:..." if "@" in url or "password" in url else url
 
 
 def path_of(url: str) -> str:

@@ -1,0 +1,396 @@
+"""The server's history: PostgreSQL, with a table for each service, in the form that Lick's keygrabber keeps."""
+
+import os
+import re
+import socket
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
+from assembler.core.snapshots import Aggregate, Sample, aggregate
+from assembler.errors import ConfigurationError, TelemetryError
+
+try:
+    import psycopg
+    from psycopg import sql
+    from psycopg.abc import Buffer
+    from psycopg.adapt import Loader
+    from psycopg.conninfo import conninfo_to_dict
+    from psycopg.pq import Conninfo
+except ImportError as error:
+    raise ConfigurationError(f"a history in PostgreSQL needs psycopg ({error}); install l0-assembler[postgres]") from error
+
+TIMEOUT = 10.0
+"""What the server may take for one statement, unless told otherwise [s]."""
+
+_CONNECT_TIMEOUT = 2  # s; the least that libpq knows, because nothing else ends an attempt to connect
+_LONGEST_NAME = 63  # bytes of a table's name; PostgreSQL cuts what is longer
+_BATCH = 5000  # rows that are fetched at a time
+_LOADING = 0x4C30  # the advisory lock that keeps two loads from adding the same samples side by side
+_INCOMING = sql.Identifier("pg_temp", "samples.incoming")  # with a dot, as no service has it
+
+# What a longer wait does not mend, as SQLSTATEs have it; a table that was there and is not will be known the next time.
+_RETRY = re.compile(r"08|40|53|55P03|57|58|42P01")
+# Of a connection that is refused libpq passes on the server's text only.
+_HOPELESS = re.compile(
+    r"authentication failed|no password supplied|does not exist|pg_hba\.conf|permission denied|not permitted to log in"
+    r"|invalid|certificate|SSL was required|does not support SSL",
+    re.IGNORECASE,
+)
+
+_TABLES = """
+SELECT c.relname::text, n.nspname::text
+FROM pg_catalog.pg_class AS c
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE c.relname = ANY ($1::text[]) AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND pg_catalog.pg_table_is_visible(c.oid)
+AND 4 = (SELECT count(*) FROM pg_catalog.pg_attribute AS a
+         WHERE a.attrelid = c.oid AND NOT a.attisdropped AND a.attname IN ('time', 'keyword', 'ascvalue', 'binvalue'))
+"""
+# The latest time first, then what was broadcast at it: of several values the greatest, so that the answer is always the same.
+# The index finds both, in every version of PostgreSQL and whatever its statistics are.
+_AS_OF = """
+SELECT w.number, m.moment, latest.time::float8, told.value
+FROM unnest({numbers}::int[], {keywords}::text[]) AS w (number, keyword)
+CROSS JOIN unnest($1::float8[]) WITH ORDINALITY AS m (instant, moment)
+CROSS JOIN LATERAL (
+    SELECT s.time FROM {table} AS s
+    WHERE s.keyword = w.keyword AND s.time > '-infinity' AND s.time <= m.instant AND coalesce(s.ascvalue, s.binvalue) IS NOT NULL
+    ORDER BY s.time DESC LIMIT 1
+) AS latest
+CROSS JOIN LATERAL (
+    SELECT max(coalesce(s.ascvalue, s.binvalue) COLLATE "C") AS value FROM {table} AS s
+    WHERE s.keyword = w.keyword AND s.time = latest.time
+) AS told
+"""
+_DURING = """
+SELECT w.number AS number, s.time::float8 AS time, coalesce(s.ascvalue, s.binvalue) COLLATE "C" AS value
+FROM unnest({numbers}::int[], {keywords}::text[]) AS w (number, keyword)
+JOIN {table} AS s ON s.keyword = w.keyword AND s.time > '-infinity' AND s.time < 'infinity' AND s.time BETWEEN $1 AND $2
+WHERE coalesce(s.ascvalue, s.binvalue) IS NOT NULL
+"""
+_COLUMNS = "(time double precision, keyword text, binvalue text, ascvalue text, repeated integer, discarded integer)"
+_DELETE = """
+DELETE FROM {table} AS old USING {incoming} AS new
+WHERE new.service = $1 AND old.keyword = new.keyword COLLATE "default" AND old.time = new.time
+"""
+_INSERT = """
+INSERT INTO {table} (time, keyword, binvalue, ascvalue, repeated, discarded)
+SELECT DISTINCT ON (keyword, time) time, keyword, value, value, 0, 0 FROM {incoming} WHERE service = $1
+ORDER BY keyword, time, number DESC
+"""
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+class _Text(Loader):
+    """Text as it can be read: a database without an encoding keeps any bytes, and one bad value must not hide the others."""
+
+    def load(self, data: Buffer) -> str:
+        return bytes(data).decode("utf-8", "replace")
+
+
+class _Server:
+    """Where the history is, and what is said of its trouble."""
+
+    def __init__(self, url: str) -> None:
+        # Nothing of the URL is told, nor what is wrong with it: it may be a piece of the password.
+        expected = "expected postgresql://USER@HOST:PORT/DATABASE, and in a password %XX for what is no letter or digit"
+        try:
+            given = {name: str(value) for name, value in conninfo_to_dict(url).items()}
+        except (psycopg.Error, UnicodeError):
+            raise ConfigurationError(f"the URL of the history in PostgreSQL cannot be read; {expected}") from None
+        ports = given.get("port", "")
+        hosts = given.get("host", "") + given.get("dbname", "")
+        if "@" in hosts or "\0" in url or not re.fullmatch(r"[0-9,]*", ports):
+            raise ConfigurationError(f"the URL of the history in PostgreSQL has an odd host, port or database; {expected}")
+        defaults = {o.keyword.decode(): o.val.decode() for o in Conninfo.get_defaults() if o.val}
+        told = defaults | given
+        host, port = told.get("hostaddr") or told.get("host") or "local socket", told.get("port", "5432")
+        self.name = f"PostgreSQL at {host}:{port}/{told.get('dbname') or told.get('user', '')}"
+        self._given = given
+
+    def connect(self, options: Mapping[str, str], patience: float) -> Connection:
+        """Connect, with options of the session, and notice a peer that is gone within about patience [s]."""
+        kept = {
+            "application_name": "l0-assembler",
+            "keepalives_idle": "5",
+            "keepalives_interval": "2",
+            "keepalives_count": "3",
+            "tcp_user_timeout": str(int(patience * 1000)),
+        }
+        fixed = {
+            "connect_timeout": str(_CONNECT_TIMEOUT),
+            "client_encoding": "UTF8",
+            "options": " ".join([self._given.get("options", ""), *(f"-c {name}={value}" for name, value in options.items())]).strip(),
+        }
+        connection = psycopg.connect(
+            **(kept | self._given | fixed),  # type: ignore[arg-type]  # these are libpq's, all of them text
+            autocommit=True,
+            prepare_threshold=None,  # a plan is for the names and instants that were asked for
+            cursor_factory=psycopg.RawCursor,  # a table's name may have a percent sign
+        )
+        connection.server_cursor_factory = psycopg.RawServerCursor
+        for kind in ("text", "varchar", "bpchar"):
+            connection.adapters.register_loader(kind, _Text)
+        return connection
+
+    def trouble(self, error: Exception) -> TelemetryError:
+        """Return the error in one line, and whether the server may answer later."""
+        state, text = None, str(error)
+        if isinstance(error, psycopg.Error):
+            state, text = error.sqlstate, error.diag.message_primary or text
+        away = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError | OSError) and not _HOPELESS.search(text)
+        return TelemetryError(f"{self.name}: {' '.join(text.split())}", retry=bool(_RETRY.match(state)) if state else away)
+
+
+class PostgresHistory:
+    """A history in a PostgreSQL server, which is called when there is a question and keeps the connection.
+
+    Parameters
+    ----------
+    url : str
+        As libpq has it: ``postgresql://USER:PASSWORD@HOST:PORT/DATABASE``.
+    timeout : float
+        How long the server may take for a statement [s].
+
+    Raises
+    ------
+    ConfigurationError
+        When it is no such URL.
+    """
+
+    def __init__(self, url: str, *, timeout: float = TIMEOUT) -> None:
+        self._server = _Server(url)
+        self._timeout = timeout
+        self._connection: Connection | None = None
+        self._tables: dict[str, sql.Identifier] = {}
+        self._lock = threading.Lock()  # for what follows; all else is the asking thread's
+        self._socket: socket.socket | None = None
+        self._asking = self._interrupted = self._closed = False
+
+    def as_of(self, names: Sequence[str], instants: Sequence[float]) -> list[Mapping[str, Sample]]:
+        """Return for each instant the last sample at or before it, of each name that has one.
+
+        Of samples of the same time it is the one with the greatest value. A row without a finite time or a value is no sample.
+
+        Raises
+        ------
+        TelemetryError
+            When the server does not answer; ``retry`` tells whether it may later.
+        """
+        answers: list[dict[str, Sample]] = [{} for _ in instants]
+        with self._question() as connection:
+            statement, parameters = self._statement(connection, _AS_OF, names, [[float(instant) for instant in instants]])
+            if statement is not None and instants:
+                for number, moment, time, value in connection.execute(statement, parameters):
+                    answers[moment - 1][names[number]] = Sample(time=time, value=value)
+        return list(answers)
+
+    def during(self, names: Sequence[str], begin: float, end: float) -> Mapping[str, Aggregate]:
+        """Return what the samples from begin to end, both included, come to, of each name that has any.
+
+        Raises
+        ------
+        TelemetryError
+            When the server does not answer; ``retry`` tells whether it may later.
+        """
+        with self._question() as connection:
+            statement, parameters = self._statement(connection, _DURING, names, [float(begin), float(end)])
+            if statement is None:
+                return {}
+            # A cursor of the server needs a transaction. Where it fails, the connection is dropped and the transaction with it.
+            connection.execute("BEGIN")
+            with connection.cursor(name="samples") as cursor:
+                cursor.itersize = _BATCH
+                cursor.execute(statement + sql.SQL(" ORDER BY number, time, value"), parameters)
+                groups = groupby(cursor, key=itemgetter(0))
+                told = {names[number]: aggregate((time, value) for _, time, value in group) for number, group in groups}
+            connection.execute("COMMIT")
+            return told
+
+    def interrupt(self) -> None:
+        """End a question that is under way in another thread, even if the server is frozen; the connection is dropped."""
+        with self._lock:
+            if not self._asking:
+                return
+            self._interrupted = True
+            if self._socket:
+                with suppress(OSError):  # the peer was quicker
+                    self._socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Let go of the connection; a question that is under way in another thread ends."""
+        with self._lock:
+            self._closed = True
+            asking = self._asking
+        self.interrupt()
+        if not asking:
+            self._drop()
+
+    @contextmanager
+    def _question(self) -> Iterator[Connection]:
+        """Keep a connection for a question; after any error, or an interruption, it is dropped and the next question gets a new one."""
+        with self._lock:
+            if self._closed:
+                raise TelemetryError(f"{self._server.name}: the history was closed")
+            self._asking, self._interrupted = True, False
+        whole = False
+        try:
+            yield self._connected()
+            whole = True
+        except (psycopg.Error, OSError) as error:
+            if self._interrupted:
+                raise TelemetryError(f"{self._server.name}: the question was interrupted", retry=True) from error
+            raise self._server.trouble(error) from error
+        finally:
+            with self._lock:
+                self._asking = False
+            if not whole or self._interrupted or self._closed:
+                self._drop()
+
+    def _connected(self) -> Connection:
+        if self._connection is None:
+            milliseconds = str(max(1, int(self._timeout * 1000)))
+            limits = dict.fromkeys(("statement_timeout", "idle_in_transaction_session_timeout"), milliseconds)
+            self._connection = self._server.connect(limits | {"default_transaction_read_only": "on"}, self._timeout)
+            # Its own descriptor: psycopg may close the connection's at any time, and its number may then be somebody else's.
+            own = socket.socket(fileno=os.dup(self._connection.fileno()))
+            with self._lock:
+                self._socket = own
+            if self._interrupted:
+                raise psycopg.OperationalError("interrupted")
+        return self._connection
+
+    def _drop(self) -> None:
+        with self._lock:
+            own, self._socket = self._socket, None
+        connection, self._connection = self._connection, None
+        self._tables.clear()
+        if connection:
+            connection.close()
+        if own:
+            own.close()
+
+    def _statement(
+        self, connection: Connection, template: str, names: Sequence[str], parameters: list[Any]
+    ) -> tuple[sql.Composed | None, list[Any]]:
+        """Return one statement for all names whose service has a table, with its parameters; None where there is none."""
+        encoding = connection.info.parameter_status("server_encoding") or ""
+        wanted: dict[str, list[tuple[int, str]]] = {}
+        for number, name in enumerate(names):
+            service, dot, keyword = name.partition(".")
+            if dot and _is_text(name, encoding):
+                wanted.setdefault(service, []).append((number, keyword))
+        unknown = [service for service in wanted if service not in self._tables]
+        if unknown:
+            self._tables |= _find_tables(connection, unknown)
+        parts = []
+        for service in wanted.keys() & self._tables.keys():
+            numbers, keywords = zip(*wanted[service], strict=True)
+            parameters += [list(numbers), list(keywords)]
+            places = {"numbers": sql.SQL(f"${len(parameters) - 1}"), "keywords": sql.SQL(f"${len(parameters)}")}
+            parts.append(sql.SQL(template).format(table=self._tables[service], **places))
+        return (sql.SQL(" UNION ALL ").join(parts) if parts else None), parameters
+
+
+def load(url: str, rows: Iterable[tuple[str, float, str]]) -> int:
+    """Add samples to the history in a server, all or none; a sample of the same keyword and time is replaced.
+
+    Parameters
+    ----------
+    url : str
+        The database has to be there; the tables of services are made where they are not.
+    rows : iterable of (str, float, str)
+        ``service.KEYWORD``, UNIX seconds, value.
+
+    Returns
+    -------
+    int
+        How many samples were read.
+
+    Raises
+    ------
+    ConfigurationError
+        When a sample is none that PostgreSQL can keep.
+    TelemetryError
+        When the server does not take them.
+    """
+    server = _Server(url)
+    try:
+        # What is not committed when the connection is closed never was.
+        with closing(server.connect({"statement_timeout": "0"}, TIMEOUT)) as connection:
+            connection.execute("BEGIN")
+            connection.execute("SELECT pg_advisory_xact_lock($1)", [_LOADING])
+            count, services = _copy(connection, rows)
+            for service, number in sorted(services.items()):
+                _move(connection, service, number)
+            connection.execute("COMMIT")
+    except psycopg.Error as error:
+        raise server.trouble(error) from error
+    return count
+
+
+def _copy(connection: Connection, rows: Iterable[tuple[str, float, str]]) -> tuple[int, dict[str, int]]:
+    """Bring rows into a temporary table; return how many they were, and the number of each service."""
+    incoming = {"incoming": _INCOMING}
+    columns = '(service int, keyword text COLLATE "C", time double precision, number bigint, value text)'
+    connection.execute(sql.SQL(f"CREATE TEMPORARY TABLE {{incoming}} {columns} ON COMMIT DROP").format(**incoming))
+    services: dict[str, int] = {}
+    count = 0
+    with connection.cursor().copy(sql.SQL("COPY {incoming} FROM STDIN").format(**incoming)) as copy:
+        for name, time, value in rows:
+            service, _, keyword = name.partition(".")
+            if service not in services:
+                _check_service(service)
+                services[service] = len(services)
+            if not (_is_text(name, "UTF8") and _is_text(value, "UTF8")):
+                raise ConfigurationError(f"{name!a} at {time}: PostgreSQL keeps no text with a NUL or half a character")
+            copy.write_row((services[service], keyword, time, count, value))
+            count += 1
+    connection.execute(sql.SQL("CREATE INDEX ON {incoming} (service, keyword, time, number DESC)").format(**incoming))
+    connection.execute(sql.SQL("ANALYZE {incoming}").format(**incoming))
+    return count, services
+
+
+def _move(connection: Connection, service: str, number: int) -> None:
+    """Bring what came of a service into its table, which is made where it is not there."""
+    found = _find_tables(connection, [service])
+    table = found.get(service, sql.Identifier(service))
+    names = {"table": table, "incoming": _INCOMING}
+    if found:
+        connection.execute(sql.SQL(_DELETE).format(**names), [number])
+    else:
+        try:
+            connection.execute(sql.SQL(f"CREATE TABLE {{table}} {_COLUMNS}").format(**names))
+        except psycopg.errors.DuplicateTable as error:
+            raise TelemetryError(f"{service}: there is such a table, but without time, keyword, ascvalue and binvalue") from error
+    connection.execute(sql.SQL(_INSERT).format(**names), [number])
+    if not found:
+        connection.execute(sql.SQL("CREATE INDEX ON {table} (keyword, time)").format(**names))
+        connection.execute(sql.SQL("ANALYZE {table}").format(**names))
+
+
+def _find_tables(connection: Connection, services: list[str]) -> dict[str, sql.Identifier]:
+    """Return the tables of services, as the catalog has them, with the columns of a history."""
+    return {name: sql.Identifier(schema, name) for name, schema in connection.execute(_TABLES, [services])}
+
+
+def _check_service(service: str) -> None:
+    if not service or len(service.encode(errors="replace")) > _LONGEST_NAME:
+        raise ConfigurationError(f"{service[:100]!a}: PostgreSQL has no table of this name; a service has 1 to {_LONGEST_NAME} bytes")
+
+
+def _is_text(text: str, encoding: str) -> bool:
+    """Tell whether a database of an encoding can be asked for a text; for others than UTF-8 that is known of ASCII only."""
+    if "\0" in text:
+        return False
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return encoding in ("UTF8", "SQL_ASCII")
