@@ -87,7 +87,7 @@ def load_history(url: str, rows: Iterable[tuple[str, float, str]]) -> int:
 
 def _named(url: str) -> str:
     """Return what may be told of a URL of any kind: nothing that could be a password."""
-    return f"{url.partition(':')[0]}:..." if "@" in url or "password" in url else url
+    return "that URL" if "@" in url or "password" in url else url
 
 
 def path_of(url: str) -> str:

@@ -71,7 +71,10 @@ FROM unnest({numbers}::int[], {keywords}::text[]) AS w (number, keyword)
 JOIN {table} AS s ON s.keyword = w.keyword AND s.time > '-infinity' AND s.time < 'infinity' AND s.time BETWEEN $1 AND $2
 WHERE coalesce(s.ascvalue, s.binvalue) IS NOT NULL
 """
-_COLUMNS = "(time double precision, keyword text, binvalue text, ascvalue text, repeated integer, discarded integer)"
+_CREATE = """
+CREATE TABLE IF NOT EXISTS {table}
+    (time double precision, keyword text, binvalue text, ascvalue text, repeated integer, discarded integer)
+"""
 _DELETE = """
 DELETE FROM {table} AS old USING {incoming} AS new
 WHERE new.service = $1 AND old.keyword = new.keyword COLLATE "default" AND old.time = new.time
@@ -102,14 +105,15 @@ class _Server:
             given = {name: str(value) for name, value in conninfo_to_dict(url).items()}
         except (psycopg.Error, UnicodeError):
             raise ConfigurationError(f"the URL of the history in PostgreSQL cannot be read; {expected}") from None
-        ports = given.get("port", "")
-        hosts = given.get("host", "") + given.get("dbname", "")
-        if "@" in hosts or "\0" in url or not re.fullmatch(r"[0-9,]*", ports):
+        odd = "@" in given.get("host", "") + given.get("dbname", "") or not re.fullmatch(r"[0-9,]*", given.get("port", ""))
+        if odd or "\0" in url:
             raise ConfigurationError(f"the URL of the history in PostgreSQL has an odd host, port or database; {expected}")
         defaults = {o.keyword.decode(): o.val.decode() for o in Conninfo.get_defaults() if o.val}
         told = defaults | given
-        host, port = told.get("hostaddr") or told.get("host") or "local socket", told.get("port", "5432")
-        self.name = f"PostgreSQL at {host}:{port}/{told.get('dbname') or told.get('user', '')}"
+        hosts = (told.get("host") or told.get("hostaddr") or "local socket").split(",")
+        ports = told.get("port", "").split(",")
+        places = ",".join(f"{host}:{port or '5432'}" for host, port in zip(hosts, ports * len(hosts), strict=False))
+        self.name = f"PostgreSQL at {places}/{told.get('dbname') or told.get('user', '')}"
         self._given = given
 
     def connect(self, options: Mapping[str, str], patience: float) -> Connection:
@@ -135,6 +139,8 @@ class _Server:
         connection.server_cursor_factory = psycopg.RawServerCursor
         for kind in ("text", "varchar", "bpchar"):
             connection.adapters.register_loader(kind, _Text)
+        if _encoding(connection) == "SQL_ASCII":  # it keeps any bytes, and refuses to tell those that are not UTF-8
+            connection.execute("SET client_encoding = 'SQL_ASCII'")
         return connection
 
     def trouble(self, error: Exception) -> TelemetryError:
@@ -143,7 +149,8 @@ class _Server:
         if isinstance(error, psycopg.Error):
             state, text = error.sqlstate, error.diag.message_primary or text
         away = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError | OSError) and not _HOPELESS.search(text)
-        return TelemetryError(f"{self.name}: {' '.join(text.split())}", retry=bool(_RETRY.match(state)) if state else away)
+        text = " ".join(text.partition("Multiple connection attempts failed")[0].split())  # the last one's is told first
+        return TelemetryError(f"{self.name}: {text}", retry=bool(_RETRY.match(state)) if state else away)
 
 
 class PostgresHistory:
@@ -278,7 +285,7 @@ class PostgresHistory:
         self, connection: Connection, template: str, names: Sequence[str], parameters: list[Any]
     ) -> tuple[sql.Composed | None, list[Any]]:
         """Return one statement for all names whose service has a table, with its parameters; None where there is none."""
-        encoding = connection.info.parameter_status("server_encoding") or ""
+        encoding = _encoding(connection)
         wanted: dict[str, list[tuple[int, str]]] = {}
         for number, name in enumerate(names):
             service, dot, keyword = name.partition(".")
@@ -357,25 +364,29 @@ def _copy(connection: Connection, rows: Iterable[tuple[str, float, str]]) -> tup
 
 def _move(connection: Connection, service: str, number: int) -> None:
     """Bring what came of a service into its table, which is made where it is not there."""
-    found = _find_tables(connection, [service])
-    table = found.get(service, sql.Identifier(service))
-    names = {"table": table, "incoming": _INCOMING}
-    if found:
-        connection.execute(sql.SQL(_DELETE).format(**names), [number])
+    before = _find_tables(connection, [service])
+    if before:
+        connection.execute(sql.SQL(_DELETE).format(table=before[service], incoming=_INCOMING), [number])
     else:
-        try:
-            connection.execute(sql.SQL(f"CREATE TABLE {{table}} {_COLUMNS}").format(**names))
-        except psycopg.errors.DuplicateTable as error:
-            raise TelemetryError(f"{service}: there is such a table, but without time, keyword, ascvalue and binvalue") from error
-    connection.execute(sql.SQL(_INSERT).format(**names), [number])
-    if not found:
-        connection.execute(sql.SQL("CREATE INDEX ON {table} (keyword, time)").format(**names))
-        connection.execute(sql.SQL("ANALYZE {table}").format(**names))
+        connection.execute(sql.SQL(_CREATE).format(table=sql.Identifier(service)))
+    table = (before or _find_tables(connection, [service])).get(service)
+    if table is None:
+        raise TelemetryError(
+            f"{service}: in PostgreSQL there is another kind of table of this name; samples have time, keyword, ascvalue and binvalue"
+        )
+    connection.execute(sql.SQL(_INSERT).format(table=table, incoming=_INCOMING), [number])
+    if not before:
+        connection.execute(sql.SQL("CREATE INDEX ON {table} (keyword, time)").format(table=table))
+        connection.execute(sql.SQL("ANALYZE {table}").format(table=table))
 
 
 def _find_tables(connection: Connection, services: list[str]) -> dict[str, sql.Identifier]:
     """Return the tables of services, as the catalog has them, with the columns of a history."""
     return {name: sql.Identifier(schema, name) for name, schema in connection.execute(_TABLES, [services])}
+
+
+def _encoding(connection: Connection) -> str:
+    return connection.info.parameter_status("server_encoding") or ""
 
 
 def _check_service(service: str) -> None:
