@@ -66,13 +66,14 @@ def main() -> None:
                 tempfile.TemporaryDirectory(prefix="history-bench-", ignore_cleanup_errors=True) as directory,
                 place(Path(directory)) as url,
             ):
-                measure(kind, url, wanted.samples)
+                measure(kind, url, wanted.samples, Path(directory))
 
 
-def measure(kind: str, url: str, count: int) -> None:
+def measure(kind: str, url: str, count: int, directory: Path) -> None:
     start = time.perf_counter()
     load_history(url, samples(count))
-    print(f"{kind}: loaded {count} samples in {time.perf_counter() - start:.1f} s", flush=True)
+    taken, size = time.perf_counter() - start, sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+    print(f"{kind}: loaded {count} samples in {taken:.1f} s, {size / 1e6:.0f} MB with its log", flush=True)
     history = open_history(url)
     try:
         figures = ask(history, count)

@@ -1,6 +1,7 @@
 """Keyword histories: who broadcast what when. One protocol; each backend is a module of this package."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 from assembler.core.snapshots import Aggregate, Sample
@@ -55,7 +56,8 @@ def open_history(url: str) -> History:
 
             return SqliteHistory(path_of(url))
         case "postgresql" | "postgres":
-            from assembler.telemetry.postgres import PostgresHistory
+            with _psycopg():
+                from assembler.telemetry.postgres import PostgresHistory
 
             return PostgresHistory(url)
         case _:
@@ -78,7 +80,8 @@ def load_history(url: str, rows: Iterable[tuple[str, float, str]]) -> int:
 
             return sqlite.load(path_of(url), rows)
         case "postgresql" | "postgres":
-            from assembler.telemetry import postgres
+            with _psycopg():
+                from assembler.telemetry import postgres
 
             return postgres.load(url, rows)
         case _:
@@ -88,6 +91,14 @@ def load_history(url: str, rows: Iterable[tuple[str, float, str]]) -> int:
 def _named(url: str) -> str:
     """Return what may be told of a URL of any kind: nothing that could be a password."""
     return "that URL" if "@" in url or "password" in url else url
+
+
+@contextmanager
+def _psycopg() -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        raise ConfigurationError(f"a history in PostgreSQL needs psycopg ({error}); install l0-assembler[postgres]") from error
 
 
 def path_of(url: str) -> str:

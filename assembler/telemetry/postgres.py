@@ -1,7 +1,6 @@
 """The server's history: PostgreSQL, with a table for each service, in the form that Lick's keygrabber keeps."""
 
 import os
-import re
 import socket
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,45 +9,24 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
+import psycopg
+from psycopg import sql
+
 from assembler.core.snapshots import Aggregate, Sample, aggregate
 from assembler.errors import ConfigurationError, TelemetryError
-
-try:
-    import psycopg
-    from psycopg import sql
-    from psycopg.abc import Buffer
-    from psycopg.adapt import Loader
-    from psycopg.conninfo import conninfo_to_dict
-    from psycopg.pq import Conninfo
-except ImportError as error:
-    raise ConfigurationError(f"a history in PostgreSQL needs psycopg ({error}); install l0-assembler[postgres]") from error
+from assembler.telemetry.postgres_server import Connection, Server, encoding_of, find_tables, is_text
 
 TIMEOUT = 10.0
 """What the server may take for one statement, unless told otherwise [s]."""
 
-_CONNECT_TIMEOUT = 2  # s; the least that libpq knows, because nothing else ends an attempt to connect
 _LONGEST_NAME = 63  # bytes of a table's name; PostgreSQL cuts what is longer
+_IDLE_TIMEOUT = 60  # s; a transaction of an assembler that was frozen ends, and is in nobody's way
+_LOAD_PATIENCE = 120.0  # s; a server that writes much may be too busy to take more for a while
 _BATCH = 5000  # rows that are fetched at a time
 _LOADING = 0x4C30  # the advisory lock that keeps two loads from adding the same samples side by side
 _INCOMING = sql.Identifier("pg_temp", "samples.incoming")  # with a dot, as no service has it
 
-# What a longer wait does not mend, as SQLSTATEs have it; a table that was there and is not will be known the next time.
-_RETRY = re.compile(r"08|40|53|55P03|57|58|42P01")
-# Of a connection that is refused libpq passes on the server's text only.
-_HOPELESS = re.compile(
-    r"authentication failed|no password supplied|does not exist|pg_hba\.conf|permission denied|not permitted to log in"
-    r"|invalid|certificate|SSL was required|does not support SSL",
-    re.IGNORECASE,
-)
 
-_TABLES = """
-SELECT c.relname::text, n.nspname::text
-FROM pg_catalog.pg_class AS c
-JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-WHERE c.relname = ANY ($1::text[]) AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND pg_catalog.pg_table_is_visible(c.oid)
-AND 4 = (SELECT count(*) FROM pg_catalog.pg_attribute AS a
-         WHERE a.attrelid = c.oid AND NOT a.attisdropped AND a.attname IN ('time', 'keyword', 'ascvalue', 'binvalue'))
-"""
 # The latest time first, then what was broadcast at it: of several values the greatest, so that the answer is always the same.
 # The index finds both, in every version of PostgreSQL and whatever its statistics are.
 _AS_OF = """
@@ -85,73 +63,6 @@ SELECT DISTINCT ON (keyword, time) time, keyword, value, value, 0, 0 FROM {incom
 ORDER BY keyword, time, number DESC
 """
 
-Connection = psycopg.Connection[tuple[Any, ...]]
-
-
-class _Text(Loader):
-    """Text as it can be read: a database without an encoding keeps any bytes, and one bad value must not hide the others."""
-
-    def load(self, data: Buffer) -> str:
-        return bytes(data).decode("utf-8", "replace")
-
-
-class _Server:
-    """Where the history is, and what is said of its trouble."""
-
-    def __init__(self, url: str) -> None:
-        # Nothing of the URL is told, nor what is wrong with it: it may be a piece of the password.
-        expected = "expected postgresql://USER@HOST:PORT/DATABASE, and in a password %XX for what is no letter or digit"
-        try:
-            given = {name: str(value) for name, value in conninfo_to_dict(url).items()}
-        except (psycopg.Error, UnicodeError):
-            raise ConfigurationError(f"the URL of the history in PostgreSQL cannot be read; {expected}") from None
-        odd = "@" in given.get("host", "") + given.get("dbname", "") or not re.fullmatch(r"[0-9,]*", given.get("port", ""))
-        if odd or "\0" in url:
-            raise ConfigurationError(f"the URL of the history in PostgreSQL has an odd host, port or database; {expected}")
-        defaults = {o.keyword.decode(): o.val.decode() for o in Conninfo.get_defaults() if o.val}
-        told = defaults | given
-        hosts = (told.get("host") or told.get("hostaddr") or "local socket").split(",")
-        ports = told.get("port", "").split(",")
-        places = ",".join(f"{host}:{port or '5432'}" for host, port in zip(hosts, ports * len(hosts), strict=False))
-        self.name = f"PostgreSQL at {places}/{told.get('dbname') or told.get('user', '')}"
-        self._given = given
-
-    def connect(self, options: Mapping[str, str], patience: float) -> Connection:
-        """Connect, with options of the session, and notice a peer that is gone within about patience [s]."""
-        kept = {
-            "application_name": "l0-assembler",
-            "keepalives_idle": "5",
-            "keepalives_interval": "2",
-            "keepalives_count": "3",
-            "tcp_user_timeout": str(int(patience * 1000)),
-        }
-        fixed = {
-            "connect_timeout": str(_CONNECT_TIMEOUT),
-            "client_encoding": "UTF8",
-            "options": " ".join([self._given.get("options", ""), *(f"-c {name}={value}" for name, value in options.items())]).strip(),
-        }
-        connection = psycopg.connect(
-            **(kept | self._given | fixed),  # type: ignore[arg-type]  # these are libpq's, all of them text
-            autocommit=True,
-            prepare_threshold=None,  # a plan is for the names and instants that were asked for
-            cursor_factory=psycopg.RawCursor,  # a table's name may have a percent sign
-        )
-        connection.server_cursor_factory = psycopg.RawServerCursor
-        for kind in ("text", "varchar", "bpchar"):
-            connection.adapters.register_loader(kind, _Text)
-        if _encoding(connection) == "SQL_ASCII":  # it keeps any bytes, and refuses to tell those that are not UTF-8
-            connection.execute("SET client_encoding = 'SQL_ASCII'")
-        return connection
-
-    def trouble(self, error: Exception) -> TelemetryError:
-        """Return the error in one line, and whether the server may answer later."""
-        state, text = None, str(error)
-        if isinstance(error, psycopg.Error):
-            state, text = error.sqlstate, error.diag.message_primary or text
-        away = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError | OSError) and not _HOPELESS.search(text)
-        text = " ".join(text.partition("Multiple connection attempts failed")[0].split())  # the last one's is told first
-        return TelemetryError(f"{self.name}: {text}", retry=bool(_RETRY.match(state)) if state else away)
-
 
 class PostgresHistory:
     """A history in a PostgreSQL server, which is called when there is a question and keeps the connection.
@@ -170,7 +81,7 @@ class PostgresHistory:
     """
 
     def __init__(self, url: str, *, timeout: float = TIMEOUT) -> None:
-        self._server = _Server(url)
+        self._server = Server(url)
         self._timeout = timeout
         self._connection: Connection | None = None
         self._tables: dict[str, sql.Identifier] = {}
@@ -261,7 +172,7 @@ class PostgresHistory:
     def _connected(self) -> Connection:
         if self._connection is None:
             milliseconds = str(max(1, int(self._timeout * 1000)))
-            limits = dict.fromkeys(("statement_timeout", "idle_in_transaction_session_timeout"), milliseconds)
+            limits = {"statement_timeout": milliseconds, "idle_in_transaction_session_timeout": str(_IDLE_TIMEOUT * 1000)}
             self._connection = self._server.connect(limits | {"default_transaction_read_only": "on"}, self._timeout)
             # Its own descriptor: psycopg may close the connection's at any time, and its number may then be somebody else's.
             own = socket.socket(fileno=os.dup(self._connection.fileno()))
@@ -269,6 +180,8 @@ class PostgresHistory:
                 self._socket = own
             if self._interrupted:
                 raise psycopg.OperationalError("interrupted")
+            if encoding_of(self._connection) == "SQL_ASCII":  # it keeps any bytes, and does not tell as UTF-8 what is none
+                self._connection.execute("SET client_encoding = 'SQL_ASCII'")
         return self._connection
 
     def _drop(self) -> None:
@@ -285,15 +198,15 @@ class PostgresHistory:
         self, connection: Connection, template: str, names: Sequence[str], parameters: list[Any]
     ) -> tuple[sql.Composed | None, list[Any]]:
         """Return one statement for all names whose service has a table, with its parameters; None where there is none."""
-        encoding = _encoding(connection)
+        encoding = encoding_of(connection)
         wanted: dict[str, list[tuple[int, str]]] = {}
         for number, name in enumerate(names):
             service, dot, keyword = name.partition(".")
-            if dot and _is_text(name, encoding):
+            if dot and is_text(name, encoding):
                 wanted.setdefault(service, []).append((number, keyword))
         unknown = [service for service in wanted if service not in self._tables]
         if unknown:
-            self._tables |= _find_tables(connection, unknown)
+            self._tables |= find_tables(connection, unknown)
         parts = []
         for service in wanted.keys() & self._tables.keys():
             numbers, keywords = zip(*wanted[service], strict=True)
@@ -325,10 +238,10 @@ def load(url: str, rows: Iterable[tuple[str, float, str]]) -> int:
     TelemetryError
         When the server does not take them.
     """
-    server = _Server(url)
+    server = Server(url)
     try:
         # What is not committed when the connection is closed never was.
-        with closing(server.connect({"statement_timeout": "0"}, TIMEOUT)) as connection:
+        with closing(server.connect({"statement_timeout": "0"}, _LOAD_PATIENCE)) as connection:
             connection.execute("BEGIN")
             connection.execute("SELECT pg_advisory_xact_lock($1)", [_LOADING])
             count, services = _copy(connection, rows)
@@ -353,7 +266,7 @@ def _copy(connection: Connection, rows: Iterable[tuple[str, float, str]]) -> tup
             if service not in services:
                 _check_service(service)
                 services[service] = len(services)
-            if not (_is_text(name, "UTF8") and _is_text(value, "UTF8")):
+            if not (is_text(name, "UTF8") and is_text(value, "UTF8")):
                 raise ConfigurationError(f"{name!a} at {time}: PostgreSQL keeps no text with a NUL or half a character")
             copy.write_row((services[service], keyword, time, count, value))
             count += 1
@@ -364,12 +277,12 @@ def _copy(connection: Connection, rows: Iterable[tuple[str, float, str]]) -> tup
 
 def _move(connection: Connection, service: str, number: int) -> None:
     """Bring what came of a service into its table, which is made where it is not there."""
-    before = _find_tables(connection, [service])
+    before = find_tables(connection, [service])
     if before:
         connection.execute(sql.SQL(_DELETE).format(table=before[service], incoming=_INCOMING), [number])
     else:
         connection.execute(sql.SQL(_CREATE).format(table=sql.Identifier(service)))
-    table = (before or _find_tables(connection, [service])).get(service)
+    table = (before or find_tables(connection, [service])).get(service)
     if table is None:
         raise TelemetryError(
             f"{service}: in PostgreSQL there is another kind of table of this name; samples have time, keyword, ascvalue and binvalue"
@@ -380,28 +293,6 @@ def _move(connection: Connection, service: str, number: int) -> None:
         connection.execute(sql.SQL("ANALYZE {table}").format(table=table))
 
 
-def _find_tables(connection: Connection, services: list[str]) -> dict[str, sql.Identifier]:
-    """Return the tables of services, as the catalog has them, with the columns of a history."""
-    return {name: sql.Identifier(schema, name) for name, schema in connection.execute(_TABLES, [services])}
-
-
-def _encoding(connection: Connection) -> str:
-    return connection.info.parameter_status("server_encoding") or ""
-
-
 def _check_service(service: str) -> None:
     if not service or len(service.encode(errors="replace")) > _LONGEST_NAME:
         raise ConfigurationError(f"{service[:100]!a}: PostgreSQL has no table of this name; a service has 1 to {_LONGEST_NAME} bytes")
-
-
-def _is_text(text: str, encoding: str) -> bool:
-    """Tell whether a database of an encoding can be asked for a text; for others than UTF-8 that is known of ASCII only."""
-    if "\0" in text:
-        return False
-    if text.isascii():
-        return True
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return encoding in ("UTF8", "SQL_ASCII")

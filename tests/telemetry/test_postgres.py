@@ -288,8 +288,10 @@ def test_samples_are_not_gathered_before_they_are_loaded(server, url, database):
 def test_without_psycopg_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "psycopg", None)
     monkeypatch.delitem(sys.modules, "assembler.telemetry.postgres")
-    with pytest.raises(ConfigurationError, match=r"l0-assembler\[postgres\]"):
-        open_history("postgresql://host/db")
+    monkeypatch.delattr("assembler.telemetry.postgres")
+    for attempt in (open_history, lambda url: load_history(url, [])):
+        with pytest.raises(ConfigurationError, match=r"l0-assembler\[postgres\]"):
+            attempt("postgresql://host/db")
 
 
 @pytest.mark.parametrize(

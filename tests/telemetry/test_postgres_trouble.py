@@ -10,11 +10,12 @@ from contextlib import closing, contextmanager
 import psycopg
 import pytest
 
-from assembler.core.snapshots import Sample
+from assembler.core.snapshots import NOTHING, Sample
 from assembler.errors import TelemetryError
 from assembler.telemetry import postgres
 from assembler.telemetry.history import load_history
 from assembler.telemetry.postgres import PostgresHistory
+from assembler.telemetry.postgres_server import Server
 
 ROWS = [("met.TEMP", 1.0, "20"), ("met.TEMP", 2.0, "21"), ("dome.TEMP", 1.0, "9")]
 ANSWER = [{"met.TEMP": Sample(time=2.0, value="21"), "dome.TEMP": Sample(time=1.0, value="9")}]
@@ -205,6 +206,21 @@ def test_no_transaction_stays_open_after_a_question(server, database, history, q
     wait_until(lambda: sessions(server, database) == [])
 
 
+def test_samples_are_fetched_as_they_are_counted(server, database, history, monkeypatch):
+    """The server has more of them while the first ones are counted."""
+    seen = []
+
+    def watched(broadcasts):
+        for one in broadcasts:
+            seen.append((one, *sessions(server, database)))
+        return NOTHING
+
+    monkeypatch.setattr(postgres, "_BATCH", 1)
+    monkeypatch.setattr(postgres, "aggregate", watched)
+    history.during(["met.TEMP"], 0, 9)
+    assert seen == [((time, value), ("idle in transaction",)) for _, time, value in ROWS[:2]]
+
+
 def test_one_connection_is_kept(server, database, history):
     pids = set()
     for _ in range(10):
@@ -281,7 +297,7 @@ def test_what_does_not_get_better_by_itself_is_not_asked_again(server, database,
     ],
 )
 def test_which_trouble_may_pass(error, retry):
-    assert postgres._Server("postgresql://host/db").trouble(error).retry is retry
+    assert Server("postgresql://host/db").trouble(error).retry is retry
 
 
 def test_a_load_that_loses_its_server_adds_nothing(server, database, loaded, history):
