@@ -208,8 +208,10 @@ class PostgresHistory:
         if unknown:
             self._tables |= find_tables(connection, unknown)
         parts = []
-        for service in wanted.keys() & self._tables.keys():
-            numbers, keywords = zip(*wanted[service], strict=True)
+        for service, asked in wanted.items():
+            if service not in self._tables:
+                continue
+            numbers, keywords = zip(*asked, strict=True)
             parameters += [list(numbers), list(keywords)]
             places = {"numbers": sql.SQL(f"${len(parameters) - 1}"), "keywords": sql.SQL(f"${len(parameters)}")}
             parts.append(sql.SQL(template).format(table=self._tables[service], **places))

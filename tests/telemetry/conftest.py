@@ -2,6 +2,7 @@
 
 import atexit
 import itertools
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -53,7 +54,12 @@ class Server:
         """Let a user in with a password only."""
         rules = self._directory / "pg_hba.conf"
         rules.write_text(f"local all {user} scram-sha-256\n{rules.read_text()}")
+        (before,) = self.tell("SELECT pg_conf_load_time()")
         self.tell("SELECT pg_reload_conf()")
+        for _ in range(1000):  # the server reads its rules when it comes to it
+            if self.tell("SELECT pg_conf_load_time()") != [before]:
+                return
+        raise AssertionError("the server does not read its rules")
 
 
 @pytest.fixture(scope="session")
@@ -61,6 +67,8 @@ def server() -> Iterator[Server]:
     # Not in pytest's directory, which other users may not enter, and the server is one when the tests run as root.
     with tempfile.TemporaryDirectory(prefix="l0-", ignore_cleanup_errors=True) as directory, pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_RUNTIME_DIR", directory)  # where pgserver has its lock; it warns where there is none
+        for name in [name for name in os.environ if name.startswith("PG")]:
+            patch.delenv(name)  # what a developer has for other servers
         place = Path(directory) / "postgres"
         made = Server(place)
         yield made
