@@ -32,7 +32,10 @@ INSTRUMENT = click.option("-i", "--instrument", "yaml", metavar="FILE", help="Th
 HISTORY = click.option(
     "--history",
     metavar="URL",
-    help="The keyword history: sqlite:///PATH or postgresql://HOST/DATABASE. Without one, times come from the files.",
+    help="The keyword history, sqlite:///PATH or postgresql://HOST/DATABASE, or an L0 in its place, l0://PATH [default: none].",
+)
+PATIENCE = click.option(
+    "--patience", metavar="TIME", default="10 s", show_default=True, help="How long the exposure may wait for the keyword history in all."
 )
 FRAME = click.option("--frame", type=click.IntRange(min=0), help="The frame to assemble, where the input is a night's directory.")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
@@ -72,9 +75,12 @@ def command() -> None:
 @FRAME
 @OUT
 @HISTORY
+@PATIENCE
 @INSTRUMENT
 @JSON
-def assemble(inputs: tuple[str, ...], frame: int | None, out: str | None, history: str | None, yaml: str | None, as_json: bool) -> int:
+def assemble(
+    inputs: tuple[str, ...], frame: int | None, out: str | None, history: str | None, patience: str, yaml: str | None, as_json: bool
+) -> int:
     """Make the L0 of one exposure and print its path.
 
     The sub-FITS are those of a frame in a night's directory, or the ones that are given; ORIGIN=PATH says whose a file is
@@ -89,7 +95,7 @@ def assemble(inputs: tuple[str, ...], frame: int | None, out: str | None, histor
 
     instrument = _load(yaml)
     found = _find(instrument, inputs, frame)
-    with _stopped_by_signals(), _history(history) as opened:
+    with _stopped_by_signals(), _history(history, patience) as opened:
         outcome = pipeline.assemble(found, opened, _out(out, instrument, inputs, frame), version=__version__, clock=time.time_ns)
     plan = outcome.plan
     if as_json:
@@ -107,6 +113,7 @@ def assemble(inputs: tuple[str, ...], frame: int | None, out: str | None, histor
 @FRAME
 @OUT
 @HISTORY
+@PATIENCE
 @INSTRUMENT
 @JSON
 @click.option("--lint", is_flag=True, help="Check the YAML alone, and against sample sub-FITS when some are given.")
@@ -115,6 +122,7 @@ def plan(
     frame: int | None,
     out: str | None,
     history: str | None,
+    patience: str,
     yaml: str | None,
     as_json: bool,
     lint: bool,
@@ -134,7 +142,7 @@ def plan(
     if lint and not inputs:
         return _print_lint(instrument, (), as_json=as_json)
     found = _find(instrument, inputs, frame)
-    with _history(history) as opened:
+    with _history(history, patience) as opened:
         planned = pipeline.plan_exposure(found, opened, _out(out, instrument, inputs, frame), version=__version__, now=time.time_ns())
     if lint:
         return _print_lint(instrument, planned.findings, as_json=as_json)
@@ -202,25 +210,55 @@ def telemetry() -> None:
 
 
 @telemetry.command()
-@click.argument("files", nargs=-1, required=True, metavar="FILE.csv...")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option("--history", required=True, metavar="URL", help="sqlite:///PATH, made where it is not there, or postgresql://HOST/DATABASE.")
 @JSON
 def load(files: tuple[str, ...], history: str, as_json: bool) -> int:
-    """Add samples from CSV (columns service, keyword, time [UNIX s], value) to a history; a file is added whole or not.
+    """Add samples from CSV, or JSON lines (.jsonl), to a history: service, keyword, time [UNIX s], value.
+
+    A file is added whole or not at all.
 
     \b
     assembler telemetry load telemetry.csv --history sqlite:///history.db
     """  # noqa: D301
     from assembler.telemetry.history import load_history
-    from assembler.telemetry.load import read_csv
+    from assembler.telemetry.load import read_samples
 
-    counts = {file: load_history(history, read_csv(Path(file))) for file in files}
+    counts = {file: load_history(history, read_samples(Path(file))) for file in files}
     if as_json:
         _print_json(counts)
     else:
         for file, count in counts.items():
             click.echo(f"{file}: {count} samples")
     return 0
+
+
+@telemetry.command()
+@click.argument("l0", metavar="L0")
+@click.option("--history", required=True, metavar="URL", help="The keyword history as it is now.")
+@PATIENCE
+@JSON
+def compare(l0: str, history: str, patience: str, as_json: bool) -> int:
+    """Tell what a history says by now otherwise than it did when an L0 was made. Exit code 1 when there is anything.
+
+    \b
+    assembler telemetry compare KP.20240422.28832.89.fits --history sqlite:///history.db
+    """  # noqa: D301
+    from dataclasses import asdict
+
+    from assembler.service import replay
+
+    recorded = replay.RecordedHistory(Path(l0))
+    with _history(history, patience) as opened:
+        assert opened is not None
+        changes = replay.compare(recorded, opened)
+    if as_json:
+        _print_json([asdict(change) for change in changes])
+    else:
+        for change in changes:
+            click.echo(_one_line(f"{change.keyword} {change.what}: {change.l0} in the L0, {change.history} in the history"))
+        click.echo(f"{len(recorded.names)} keywords, {len(changes)} differences", err=True)
+    return 1 if changes else 0
 
 
 def _load(yaml: str | None) -> "Instrument":
@@ -250,17 +288,28 @@ def _out(out: str | None, instrument: "Instrument", inputs: Sequence[str], frame
 
 
 @contextmanager
-def _history(url: str | None) -> "Iterator[History | None]":
+def _history(url: str | None, patience: str) -> "Iterator[History | None]":
+    """Open a history for one exposure, which waits for it no longer than it may."""
     if url is None:
         yield None
         return
-    from assembler.telemetry.history import open_history
+    from assembler.service.replay import open_history
+    from assembler.telemetry.patience import Patience
 
-    history = open_history(url)
+    lent = Patience(open_history(url), _seconds(patience))
     try:
-        yield history
+        yield lent.exposure()
     finally:
-        history.close()
+        lent.close()
+
+
+def _seconds(duration: str) -> float:
+    from assembler.core.instants import SECOND, parse_duration
+
+    try:
+        return parse_duration(duration) / SECOND
+    except ValueError as error:
+        raise ConfigurationError(f"--patience: {error}") from None
 
 
 @contextmanager
@@ -280,10 +329,14 @@ def _stopped_by_signals() -> Iterator[None]:
 
 def _print_plan(planned: Any) -> None:
     from assembler.core.plan import Source
+    from assembler.core.times import time_table
 
     click.echo(f"# {planned.filename}\n")
     for card in planned.hdus[0].cards:
         click.echo(card.rstrip())
+    click.echo("\n# Times: source, begin, end, their distances from the exposure's and the tolerance [s]; durations [s]")
+    for row in time_table(planned.times):
+        click.echo(" ".join(f"{cell:{width}}" for cell, width in zip(row, (20, 29, 29, 18, 18, 0), strict=True)).rstrip())
     click.echo("\n# HDUs")
     for number, hdu in enumerate(planned.hdus):
         data = hdu.data

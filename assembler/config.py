@@ -9,13 +9,15 @@ import json
 import os
 import zlib
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any
 
 from assembler import __version__
-from assembler.core.instrument import Instrument, instrument_from
+from assembler.core.instrument import Instrument, TelemetryKeyword, instrument_from
 from assembler.errors import ConfigurationError
+
+_KEYWORD_DEFAULTS = {f.name: f.default for f in fields(TelemetryKeyword) if f.default is not MISSING} | {"suspect_when": {}}
 
 
 def default_instrument() -> Path:
@@ -76,6 +78,9 @@ def _recall(memory: Path, text: str) -> Instrument | None:
 def _remember(memory: Path, text: str, instrument: Instrument) -> None:
     """Keep an instrument with its text; where that is not possible, the next process checks again."""
     plain = asdict(instrument) | {"shared": sorted(instrument.shared)}
+    for keyword in (*plain["table"], *(k for s in plain["snapshots"] for k in s["keywords"])):
+        for name in [n for n, default in _KEYWORD_DEFAULTS.items() if keyword[n] == default]:
+            del keyword[name]  # most keywords have most defaults, and what is not there need not be read
     written = json.dumps({"text": text, "checked by": _checked_by(), "instrument": plain}).encode()
     draft = memory.with_name(f".{memory.name}.{os.getpid()}")
     with suppress(OSError):

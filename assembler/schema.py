@@ -15,9 +15,12 @@ from assembler.core.instants import UNITS, parse_duration
 from assembler.core.instrument import (
     MOMENTS,
     AmplifierCard,
+    DurationRule,
+    Event,
     ExposureRule,
     Extension,
     Instrument,
+    MomentForm,
     Origin,
     OriginTimes,
     ServiceTime,
@@ -28,6 +31,8 @@ from assembler.core.instrument import (
 )
 from assembler.core.plan import OWN_TABLES
 from assembler.core.primary import OWN_KEYWORDS, reserved_names
+from assembler.core.snapshots import field_of
+from assembler.core.telemetry import telemetry_columns
 from assembler.errors import ConfigurationError
 from assembler.yaml import Place, dotted, read_yaml
 
@@ -54,6 +59,9 @@ Name = Annotated[str, _matching(r"[A-Za-z_][A-Za-z0-9_]{0,19}", "a word of up to
 ExtensionName = Annotated[str, _matching(r"[A-Z0-9_-]{1,60}", "an extension name: A-Z, 0-9, - and _")]
 HistoryKeyword = Annotated[str, _matching(r"[^.\s]+\.\S+", "service.KEYWORD")]
 Duration = Annotated[str, AfterValidator(_duration)]
+MomentName = Annotated[str, _matching(r"[a-z][a-z0-9]{0,15}", "a word of up to 16 lower-case letters and digits")]
+NumberFormat = Annotated[str, _matching(r"(%[ 0+-]?\d{0,2}(\.\d{1,2})?[dfeEgG])?", "how printf writes one number, for example %.3f")]
+Scalar = str | int | float | bool
 Text = Annotated[str, _matching(r"[ -~]*", "printable ASCII")]
 FileName = Annotated[
     str,
@@ -89,9 +97,20 @@ class _Model(BaseModel):
 class _Telemetry(_Model):
     source: HistoryKeyword = Field(alias="from")
     type: ValueType = "str"
+    format: NumberFormat = ""
+    scale: float | int | None = None
     unit: Text = ""
     comment: Text = ""
     prefer: bool = False
+    required: bool = True
+    default: Scalar | None = None
+    missing: Literal["comment", "undefined"] = "comment"
+    during: Literal["first", "last", "min", "max", "mean"] | None = None
+    max_age: Duration | None = None
+    must_refresh: bool | HistoryKeyword = False
+    range: list[float | int | None] | None = None
+    suspect: list[Scalar] = []
+    suspect_when: dict[HistoryKeyword, list[Scalar]] = {}
 
 
 class _TableRow(_Model):
@@ -100,9 +119,20 @@ class _TableRow(_Model):
     description: Text = ""
 
 
+class _Event(_Model):
+    source: HistoryKeyword = Field(alias="from")
+    form: MomentForm = "iso"
+
+
 class _Snapshot(_Model):
+    at: _Event | None = None
     offset: Duration = "0 s"
     keywords: dict[Keyword, _Telemetry] = {}
+
+
+class _Duration(_Model):
+    unit: Literal["s", "ms", "us", "min", "h", "d"] = "s"
+    tolerance: Duration = "1 s"
 
 
 class _ServiceTime(_Model):
@@ -117,6 +147,7 @@ class _Exposure(_Model):
     settling: Duration = "0 s"
     triggered: HistoryKeyword | None = None
     trust: list[str] = []
+    durations: dict[HistoryKeyword, _Duration] = {}
 
 
 class _AmplifierCards(_Model):
@@ -135,7 +166,9 @@ class _Times(_Model):
     elapsed: Keyword | None = None
     form: TimeForm = "iso"
     unit: Literal["s", "ms", "us", "min", "h", "d"] = "s"
+    scale: Literal["UTC", "TAI", "TT", "TDB", "TCG", "TCB", "GPS", "UT1"] | None = None
     tolerance: Duration = "0 s"
+    durations: dict[Keyword, _Duration] = {}
 
 
 class _Origin(_Model):
@@ -160,7 +193,7 @@ class _Instrument(_Model):
     shared: list[Keyword] = []
     exposure: _Exposure = Field(default_factory=_Exposure)
     origins: dict[Name, _Origin]
-    snapshots: dict[Literal["begin", "middle", "end"], _Snapshot] = {}
+    snapshots: dict[MomentName, _Snapshot] = {}
     telemetry: dict[HistoryKeyword, _TableRow] = {}
 
 
@@ -254,6 +287,7 @@ def _contradictions(model: _Instrument) -> Iterator[tuple[Place, str]]:
         if name not in model.origins:
             yield ("exposure", "trust", index), f"expected an origin: {', '.join(model.origins)}; found {name}"
     for moment, snapshot in model.snapshots.items():
+        yield from _contradicting_moment(moment, snapshot)
         for card, keyword in snapshot.keywords.items():
             where = ("snapshots", moment, "keywords", card)
             if card in reserved_names(instrument, telemetry=False) or is_structure(card):
@@ -261,6 +295,30 @@ def _contradictions(model: _Instrument) -> Iterator[tuple[Place, str]]:
             others = [m for m, s in model.snapshots.items() if m != moment and card in s.keywords and s.keywords[card].prefer]
             if keyword.prefer and others:
                 yield (*where, "prefer"), f"snapshot {others[0]} is preferred too; expected one"
+
+
+def _contradicting_moment(moment: str, snapshot: _Snapshot) -> Iterator[tuple[Place, str]]:
+    place: Place = ("snapshots", moment)
+    if (moment in MOMENTS) == (snapshot.at is not None):
+        told = "is the exposure's own; expected no at" if moment in MOMENTS else f"expected at, or one of {', '.join(MOMENTS)}"
+        yield place, told
+    if moment not in MOMENTS and moment in {c.name for c in telemetry_columns(())}:
+        yield place, "is a column of the TELEMETRY table; expected another name"
+    for card, keyword in snapshot.keywords.items():
+        where = (*place, "keywords", card)
+        if keyword.default is not None and field_of(_broadcast(keyword.default), keyword.type) is None:
+            yield (*where, "default"), f"expected a value of type {keyword.type}; found {keyword.default!r}"
+        if keyword.type not in ("int", "float"):
+            for name in ("format", "scale", "range"):
+                if getattr(keyword, name):
+                    yield (*where, name), f"is for numbers; expected type int or float, found {keyword.type}"
+            if keyword.during in ("min", "max", "mean"):
+                yield (*where, "during"), f"{keyword.during} is of numbers; expected type int or float, found {keyword.type}"
+        bounds = keyword.range
+        if bounds is not None and (len(bounds) != 2 or (None not in bounds and bounds[0] > bounds[1])):  # type: ignore[operator]
+            yield (*where, "range"), "expected the least and the greatest value, null where there is none"
+        if keyword.suspect_when and not keyword.suspect:
+            yield (*where, "suspect_when"), "expected suspect too"
 
 
 def _contradicting_cards(model: _Instrument) -> Iterator[tuple[Place, str]]:
@@ -344,24 +402,62 @@ def _instrument(model: _Instrument) -> Instrument:
             settling=parse_duration(model.exposure.settling),
             triggered=model.exposure.triggered or "",
             trust=tuple(model.exposure.trust) or tuple(model.origins),
+            durations=_durations(model.exposure.durations),
         ),
         origins=tuple(_origin(name, origin) for name, origin in model.origins.items()),
         snapshots=tuple(
-            Snapshot(
-                moment=moment,
-                offset=parse_duration(model.snapshots[moment].offset),
-                keywords=tuple(
-                    TelemetryKeyword(card=card, source=k.source, type=k.type, unit=k.unit, comment=k.comment, prefer=k.prefer)
-                    for card, k in model.snapshots[moment].keywords.items()
-                ),
-            )
-            for moment in MOMENTS
+            _snapshot(moment, model.snapshots[moment])
+            for moment in dict.fromkeys([*MOMENTS, *model.snapshots])
             if moment in model.snapshots
         ),
         table=tuple(
             TelemetryKeyword(card="", source=source, type=row.type, unit=row.unit, comment=row.description)
             for source, row in model.telemetry.items()
         ),
+    )
+
+
+def _snapshot(moment: str, model: _Snapshot) -> Snapshot:
+    return Snapshot(
+        moment=moment,
+        offset=parse_duration(model.offset),
+        keywords=tuple(_telemetry(card, keyword) for card, keyword in model.keywords.items()),
+        event=Event(source=model.at.source, form=model.at.form) if model.at else None,
+    )
+
+
+def _telemetry(card: str, model: _Telemetry) -> TelemetryKeyword:
+    low, high = model.range if model.range and len(model.range) == 2 else (None, None)
+    return TelemetryKeyword(
+        card=card,
+        source=model.source,
+        type=model.type,
+        unit=model.unit,
+        comment=model.comment,
+        prefer=model.prefer,
+        required=model.required,
+        default=_broadcast(model.default) if model.default is not None else None,
+        missing=model.missing,
+        format=model.format,
+        scale=str(model.scale) if model.scale is not None else "",
+        low=low,
+        high=high,
+        max_age=parse_duration(model.max_age) if model.max_age else None,
+        must_refresh=model.must_refresh if isinstance(model.must_refresh, str) else "always" if model.must_refresh else "",
+        during=model.during or "",
+        suspect=tuple(map(_broadcast, model.suspect)),
+        suspect_when={source: tuple(map(_broadcast, values)) for source, values in model.suspect_when.items()},
+    )
+
+
+def _broadcast(value: Scalar) -> str:
+    """Return a value of the YAML as a history has it, as text."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _durations(model: Mapping[str, _Duration]) -> tuple[DurationRule, ...]:
+    return tuple(
+        DurationRule(source=source, unit=UNITS[told.unit], tolerance=parse_duration(told.tolerance)) for source, told in model.items()
     )
 
 
@@ -394,6 +490,8 @@ def _origin(name: str, model: _Origin) -> Origin:
             form=model.times.form,
             elapsed_unit=UNITS[model.times.unit],
             tolerance=parse_duration(model.times.tolerance),
+            scale=model.times.scale or "",
+            durations=_durations(model.times.durations),
         ),
     )
 

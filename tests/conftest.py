@@ -15,8 +15,9 @@ from assembler.core.instrument import Instrument
 from assembler.schema import read_instrument
 from assembler.service.finder import Found, find_night
 from assembler.service.pipeline import Outcome, assemble
+from assembler.service.replay import open_history
 from assembler.telemetry import sqlite
-from assembler.telemetry.history import open_history
+from assembler.telemetry.history import History
 from assembler.telemetry.load import read_csv
 
 ROOT = Path(__file__).parent.parent
@@ -81,8 +82,8 @@ def found(kpf, night) -> Found:
 def make(tmp_path) -> Callable[..., Outcome]:
     """Return what assembles: an exposure, with or without a history, into the directory out."""
 
-    def assemble_one(found: Found, url: str | None = None, out: Path | None = None, written: int = WRITTEN) -> Outcome:
-        history = open_history(url) if url else None
+    def assemble_one(found: Found, url: History | str | None = None, out: Path | None = None, written: int = WRITTEN) -> Outcome:
+        history = open_history(url) if isinstance(url, str) else url
         try:
             return assemble(found, history, out or tmp_path / "out", version="test", clock=lambda: written)
         finally:

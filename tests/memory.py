@@ -5,14 +5,28 @@ from collections.abc import Sequence
 import kpf_night
 import numpy as np
 
+from assembler.core.candidates import read_candidate
 from assembler.core.cards import read_record
 from assembler.core.exposure import Exposure, Hdu, SubFits
-from assembler.core.instants import parse_iso, round_to
+from assembler.core.instants import SECOND, parse_iso, round_to
 from assembler.core.instrument import Instrument
 from assembler.core.plan import Plan, plan_l0
-from assembler.core.snapshots import Aggregate, Answers, Sample
-from assembler.core.times import read_candidate, reconcile
+from assembler.core.samples import Aggregate, Answers, Sample
+from assembler.core.times import reconcile, with_durations
 
+
+class Scales:
+    """Time scales of one leap second, long ago: TAI is 37 s ahead of UTC."""
+
+    def to_utc(self, instant: int, scale: str) -> int:
+        assert scale == "TAI"
+        return instant - 37 * SECOND
+
+    def expires(self) -> int:
+        return parse_iso("2030-01-01T00:00:00")
+
+
+SCALES = Scales()
 WRITTEN = parse_iso("2024-04-22T08:11:30.5")
 
 
@@ -55,11 +69,13 @@ def answers_for(instrument: Instrument, begin: int, end: int) -> Answers:
 
 def plan_of(instrument: Instrument, exposure: Exposure, answers: Answers | None = None) -> Plan:
     """Plan an exposure with the files' own times."""
-    read = [read_candidate(o, s) for o, s in exposure.attached]
-    times, reconciled = reconcile(instrument.exposure, None, [c for c, _ in read])
+    read = [read_candidate(o, s, SCALES) for o, s in exposure.attached]
+    times, reconciled = reconcile(instrument.exposure, None, [c for c, _ in read], SCALES)
     if answers is None and times.begin is not None and times.end is not None:
         answers = answers_for(instrument, times.begin, times.end)
-    told = (*(f for _, fs in read for f in fs), *reconciled)
+    lengths = {source: sample.value for source, sample in (answers or Answers()).values.get("end", {}).items()}
+    times, measured = with_durations(instrument.exposure, times, lengths, SCALES)
+    told = (*(f for _, fs in read for f in fs), *reconciled, *measured)
     return plan_l0(
         instrument, exposure, times, answers or Answers(), told=told, directory="/data/2024apr21/L0", version="1.0", written=WRITTEN
     )

@@ -2,7 +2,7 @@
 
 from hypothesis import strategies as st
 
-from assembler.core.snapshots import Sample, aggregate
+from assembler.core.samples import Sample, aggregate
 
 NAMES = ["met.TEMP", "met.PRES", 'it\'s.a "NAME"; --', "mon.heart_12"]
 ASKED = [*NAMES, "no.body"]

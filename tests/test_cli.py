@@ -121,7 +121,7 @@ def test_plan_prints_primary_hdus_fates_and_findings_and_writes_nothing(call, ni
         "GREEN_AMP1",
         "prefixed   PRIMARY RDTM_ZO",
         "amplifier  GREEN_AMP1 GAIN02",
-        "warning not-available (HEART12)",
+        "warning duration-differs (green EXPTIME)",
     ):
         assert expected in out
     assert not (night.directory / "L0").exists()
@@ -199,6 +199,15 @@ def test_telemetry_load_says_how_much(call, night, tmp_path):
     code, out, _ = call("telemetry", "load", night.telemetry, "--history", f"sqlite:///{tmp_path / 'h.db'}")
     assert code == 0
     assert out.endswith(" samples\n")
+
+
+def test_telemetry_load_reads_json_lines_by_their_suffix(call, tmp_path):
+    path = tmp_path / "night.jsonl"
+    path.write_text('{"service": "met", "keyword": "TEMP", "time": 1, "value": 20}\n')
+    assert call("telemetry", "load", path, "--history", f"sqlite:///{tmp_path / 'h.db'}")[:2] == (0, f"{path}: 1 samples\n")
+    path.write_text("met,TEMP,1,20\n")
+    code, _, told = call("telemetry", "load", path, "--history", f"sqlite:///{tmp_path / 'h.db'}")
+    assert (code, "night.jsonl:1: is no JSON" in told) == (2, True)
 
 
 @pytest.mark.parametrize("words", [[], ["assemble"], ["plan"], ["verify"], ["explain"], ["telemetry"], ["telemetry", "load"]])

@@ -60,7 +60,7 @@ def test_what_is_right_becomes_values():
     assert (one.prefix, one.times.tolerance, two.match) == ("ON", 500_000_000, "time")
     assert one.amplifier_cards[0].modes == {2: {"02": 1, "03": 2}}
     assert instrument.snapshots[0].offset == 100_000_000
-    assert instrument.sources() == ("met.TEMP",)
+    assert instrument.sources() == ("met.TEMP", "svc.BEGIN")
 
 
 @pytest.mark.parametrize(
@@ -75,6 +75,18 @@ def test_what_is_right_becomes_values():
         ("prefix: ON", "prefx: ON", 8, "origins.one.prefx: is not known; expected prefix, flag"),
         ("instrument: test", "instrument: test\nshared: [DATE]", 2, "shared[0]: DATE is a card of the L0 itself"),
         ("times: {begin: DATE-BEG, tolerance: 0.5 s}", "times: soon", 17, "origins.one.times: expected a mapping, found 'soon'"),
+        ("  begin:\n    offset", "  begin:\n    at: {from: svc.X}\n    offset", 26, "is the exposure's own; expected no at"),
+        ("  begin:\n    offset", "  shutter:\n    offset", 26, "expected at, or one of begin, middle, end"),
+        ("  begin:\n    offset", "  keyword:\n    at: {from: svc.X}\n    offset", 26, "is a column of the TELEMETRY table"),
+        ("type: float}", "type: float, default: warm}", 29, "default: expected a value of type float; found 'warm'"),
+        ("type: float}", "format: '%.2f'}", 29, "format: is for numbers; expected type int or float, found str"),
+        ("type: float}", "type: float, format: '%s'}", 29, "expected how printf writes one number, for example %.3f, found '%s'"),
+        ("type: float}", "type: float, range: [3, 1]}", 29, "range: expected the least and the greatest value"),
+        ("type: float}", "during: mean}", 29, "during: mean is of numbers"),
+        ("type: float}", "must_refresh: sometimes}", 29, "must_refresh"),
+        ("type: float}", "suspect_when: {a.B: [c]}}", 29, "suspect_when: expected suspect too"),
+        ("tolerance: 0.5 s}", "tolerance: 0.5 s, durations: {EXPTIME: {unit: years}}}", 17, "EXPTIME.unit: expected 's', 'ms'"),
+        ("tolerance: 0.5 s}", "tolerance: 0.5 s, scale: LOCAL}", 17, "times.scale: expected 'UTC', 'TAI'"),
         ("trust: [one, two]", "trust: one", 5, "exposure.trust: expected a list, found 'one'"),
         ("{ONE_A: 1, ONE_B:", "{ONE_A: 1.5, ONE_B:", 12, "origins.one.extensions.ONE_A: expected"),
         ("times: {begin: DATE-BEG,", "times: {elapsed: EXPTIME,", 17, "expected begin too"),

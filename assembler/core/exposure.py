@@ -8,7 +8,7 @@ from assembler.core.cards import Record, Value, read_record, value_of
 from assembler.core.findings import Finding, finding
 from assembler.core.instrument import Instrument, Origin
 
-REASONS = ("absent", "not-triggered", "frame-differs", "still-growing", "truncated", "unreadable")
+REASONS = ("absent", "not-triggered", "frame-differs", "other-exposure", "still-growing", "truncated", "unreadable")
 """Why an origin is missing; each is also the code of its finding."""
 
 

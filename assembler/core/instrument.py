@@ -1,14 +1,16 @@
 """What an instrument's YAML says, as frozen values. `assembler.config` reads them; nothing here knows KPF."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Match = Literal["frame", "time"]
 TimeForm = Literal["iso", "mjd", "jd", "unix"]
 ValueType = Literal["str", "int", "float", "bool"]
-Moment = Literal["begin", "middle", "end"]
-MOMENTS: tuple[Moment, ...] = ("begin", "middle", "end")
+MomentForm = Literal["iso", "mjd", "jd", "unix", "broadcast"]
+During = Literal["", "first", "last", "min", "max", "mean"]
+MOMENTS = ("begin", "middle", "end")
+"""The moments that every exposure has; the YAML may name more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +41,24 @@ class AmplifierCard:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DurationRule:
+    """A keyword, of a header or of the history, that tells how long the exposure was.
+
+    Attributes
+    ----------
+    source : str
+    unit : int
+        Nanoseconds in its unit.
+    tolerance : int
+        How far begin and end may be from being as far apart [ns].
+    """
+
+    source: str
+    unit: int
+    tolerance: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OriginTimes:
     """Where an origin tells its begin and end, and how far they may be from the exposure's.
 
@@ -52,6 +72,10 @@ class OriginTimes:
         Nanoseconds in the unit of elapsed.
     tolerance : int
         [ns]
+    scale : str
+        Time scale, whatever TIMESYS says; empty where TIMESYS tells it.
+    durations : tuple of DurationRule
+        Keywords to compare begin and end with.
     """
 
     begin: str
@@ -60,6 +84,8 @@ class OriginTimes:
     form: TimeForm
     elapsed_unit: int
     tolerance: int
+    scale: str = ""
+    durations: tuple[DurationRule, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,18 +118,58 @@ class ServiceTime:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExposureRule:
-    """How begin and end are decided."""
+    """How begin and end are decided, and what they are compared with."""
 
     begin: ServiceTime | None
     end: ServiceTime | None
     settling: int
     triggered: str
     trust: tuple[str, ...]
+    durations: tuple[DurationRule, ...] = ()
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """History keywords that it asks for, each once."""
+        named = [asked.source for asked in (self.begin, self.end) if asked]
+        return tuple(dict.fromkeys([*named, *([self.triggered] if self.triggered else []), *(d.source for d in self.durations)]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TelemetryKeyword:
-    """A history keyword; ``card`` is its keyword in the primary, or empty when it is in the TELEMETRY table only."""
+    """A history keyword, and how its value becomes a card.
+
+    Attributes
+    ----------
+    card : str
+        Its keyword in the primary; empty when it is in the TELEMETRY table only.
+    source : str
+        ``service.KEYWORD``
+    type, unit, comment : str
+    prefer : bool
+        Whether this one is written where another snapshot has the same card.
+    required : bool
+        Whether it is worth a warning when there is no value.
+    default : str or None
+        What is written when the history has no value.
+    missing : str
+        What is written when there is neither: a comment, or an undefined card.
+    format : str
+        How a number is written, as printf has it; empty for the digits that were broadcast.
+    scale : str
+        What a number is multiplied by, as a decimal number; empty for nothing.
+    low, high : float or None
+        Where a number is plausible, in the unit that is written.
+    max_age : int or None
+        How old a value may be [ns].
+    must_refresh : str
+        ``always``, or the history keyword with which it has to change; empty where it may stay as it was.
+    during : str
+        Which value over the exposure is written; empty for that of the moment.
+    suspect : tuple of str
+        Values that are broadcast when the true one is not known.
+    suspect_when : mapping of str to tuple of str
+        By history keyword, the values with which these are suspect; always, when it is empty.
+    """
 
     card: str
     source: str
@@ -111,15 +177,44 @@ class TelemetryKeyword:
     unit: str
     comment: str
     prefer: bool = False
+    required: bool = True
+    default: str | None = None
+    missing: Literal["comment", "undefined"] = "comment"
+    format: str = ""
+    scale: str = ""
+    low: float | None = None
+    high: float | None = None
+    max_age: int | None = None
+    must_refresh: str = ""
+    during: During = ""
+    suspect: tuple[str, ...] = ()
+    suspect_when: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """History keywords that it takes to write it."""
+        return (self.source, *([self.must_refresh] if "." in self.must_refresh else []), *self.suspect_when)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """A moment that the history tells: the time that a keyword has as its value, or when it was broadcast."""
+
+    source: str
+    form: MomentForm
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """The telemetry keywords that are asked for at one moment, moved by an offset [ns]."""
+    """The telemetry keywords that are asked for at one moment, moved by an offset [ns].
 
-    moment: Moment
+    ``event`` is None for begin, middle and end.
+    """
+
+    moment: str
     offset: int
     keywords: tuple[TelemetryKeyword, ...]
+    event: Event | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,10 +235,16 @@ class Instrument:
         """Return an origin by its name."""
         return next(o for o in self.origins if o.name == name)
 
+    @property
+    def moments(self) -> tuple[str, ...]:
+        """Begin, middle and end, then the moments that the YAML adds."""
+        return (*MOMENTS, *(s.moment for s in self.snapshots if s.moment not in MOMENTS))
+
     def sources(self) -> tuple[str, ...]:
-        """Return every history keyword that an L0 wants, each once: the table's, then those of the snapshots."""
-        wanted = [k.source for k in self.table] + [k.source for s in self.snapshots for k in s.keywords]
-        return tuple(dict.fromkeys([*wanted, *([self.exposure.triggered] if self.exposure.triggered else [])]))
+        """Return every history keyword that an L0 wants, each once: the table's, those of the snapshots, the exposure's."""
+        wanted = [k.source for k in self.table] + [source for s in self.snapshots for k in s.keywords for source in k.sources]
+        events = [s.event.source for s in self.snapshots if s.event]
+        return tuple(dict.fromkeys([*wanted, *events, *self.exposure.sources]))
 
 
 def instrument_from(plain: Mapping[str, Any]) -> Instrument:
@@ -160,12 +261,12 @@ def instrument_from(plain: Mapping[str, Any]) -> Instrument:
         **{
             **plain,
             "shared": frozenset(plain["shared"]),
-            "exposure": ExposureRule(**{**exposure, **times, "trust": tuple(exposure["trust"])}),
-            "origins": tuple(map(_origin_from, plain["origins"])),
-            "snapshots": tuple(
-                Snapshot(**{**s, "keywords": tuple(TelemetryKeyword(**k) for k in s["keywords"])}) for s in plain["snapshots"]
+            "exposure": ExposureRule(
+                **{**exposure, **times, "trust": tuple(exposure["trust"]), "durations": _durations_from(exposure["durations"])}
             ),
-            "table": tuple(TelemetryKeyword(**k) for k in plain["table"]),
+            "origins": tuple(map(_origin_from, plain["origins"])),
+            "snapshots": tuple(map(_snapshot_from, plain["snapshots"])),
+            "table": tuple(map(_keyword_from, plain["table"])),
         }
     )
 
@@ -178,6 +279,20 @@ def _origin_from(plain: Mapping[str, Any]) -> Origin:
             "extensions": tuple(Extension(**e) for e in plain["extensions"]),
             "amplifiers": tuple(plain["amplifiers"]),
             "amplifier_cards": tuple(AmplifierCard(**c) for c in cards),
-            "times": OriginTimes(**plain["times"]),
+            "times": OriginTimes(**{**plain["times"], "durations": _durations_from(plain["times"]["durations"])}),
         }
     )
+
+
+def _durations_from(plain: Sequence[Mapping[str, Any]]) -> tuple[DurationRule, ...]:
+    return tuple(DurationRule(**d) for d in plain)
+
+
+def _snapshot_from(plain: Mapping[str, Any]) -> Snapshot:
+    event = Event(**plain["event"]) if plain["event"] else None
+    return Snapshot(**{**plain, "event": event, "keywords": tuple(map(_keyword_from, plain["keywords"]))})
+
+
+def _keyword_from(plain: Mapping[str, Any]) -> TelemetryKeyword:
+    when = {source: tuple(values) for source, values in plain.get("suspect_when", {}).items()}
+    return TelemetryKeyword(**{**plain, "suspect": tuple(plain.get("suspect", ())), "suspect_when": when})

@@ -14,9 +14,11 @@ from assembler.core.instrument import Instrument, Origin
 from assembler.core.ledger import LedgerRow, ledger_table, make_ledger
 from assembler.core.merge import Merged, Primary, merge_primaries
 from assembler.core.primary import assembly_cards, identity_cards, legend_cards, reserved_names, structure_cards
-from assembler.core.snapshots import Answers, snapshot_cards, telemetry_table
+from assembler.core.samples import Answers
+from assembler.core.snapshots import snapshot_cards
 from assembler.core.tables import Column, Table
-from assembler.core.times import Times, time_cards
+from assembler.core.telemetry import telemetry_table
+from assembler.core.times import Times, time_cards, times_from
 from assembler.errors import InputError
 
 OWN_TABLES = ("TELEMETRY", "CARDS", "FINDINGS")
@@ -73,6 +75,8 @@ class Plan:
     findings : tuple of Finding
     expected : mapping of str to Expected
         By extension, what its sub-FITS says of the checksums.
+    times : Times
+        Who told when the exposure was, and what was chosen.
     """
 
     filename: str
@@ -80,6 +84,7 @@ class Plan:
     ledger: tuple[LedgerRow, ...]
     findings: tuple[Finding, ...]
     expected: Mapping[str, Expected]
+    times: Times
 
 
 def plan_l0(
@@ -154,6 +159,7 @@ def plan_l0(
         ledger=ledger,
         findings=findings,
         expected={s.name: _expected(o, sub.path, s.hdu) for o, sub in exposure.attached for s in selected[o.name]},
+        times=times,
     )
 
 
@@ -222,6 +228,7 @@ def to_json(plan: Plan) -> str:
     telemetry = next(h.data for h in plan.hdus if h.name == "TELEMETRY")
     document = {
         "filename": plan.filename,
+        "times": asdict(plan.times),
         "hdus": [{"name": h.name, "cards": h.cards, "data": data(h)} for h in plan.hdus],
         "telemetry": asdict(telemetry),  # type: ignore[arg-type]
         "ledger": plan.ledger,
@@ -257,6 +264,7 @@ def from_json(text: str) -> Plan:
         ledger=ledger,
         findings=findings,
         expected={name: Expected(**e) for name, e in document["expected"].items()},
+        times=times_from(document["times"]),
     )
 
 

@@ -1,15 +1,14 @@
-"""Telemetry into cards and the table: what the observatory was like before, during and after the exposure."""
+"""Snapshots: telemetry into cards, and whether what was broadcast can be believed."""
 
-import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from decimal import Decimal, InvalidOperation
 
 from assembler.core.cards import CARD_LENGTH, printable_text, text_of, write_card, write_commentary
 from assembler.core.findings import Finding, finding
-from assembler.core.instants import format_iso, from_unix, is_unix_time
-from assembler.core.instrument import MOMENTS, Instrument, Moment, Snapshot, TelemetryKeyword, ValueType
-from assembler.core.tables import Cell, Column, Table
+from assembler.core.instants import SECOND, format_iso, from_unix, is_unix_time, unix_seconds
+from assembler.core.instrument import Instrument, Snapshot, TelemetryKeyword, ValueType
+from assembler.core.samples import NOTHING, Answers, Sample, number_of
 
 LONGEST = 4000
 """Characters of a telemetry value that an L0 keeps."""
@@ -17,121 +16,35 @@ LONGEST = 4000
 _FENCE = "- " * ((CARD_LENGTH - 8) // 2)
 _INTEGER = re.compile(r"[+-]?\d{1,19}")
 _TRUTH = {"true": "T", "t": "T", "1": "T", "false": "F", "f": "F", "0": "F"}
-_NUMBER_LENGTH = 40
-
-TELEMETRY_COLUMNS = (
-    Column(name="keyword", form="A", meaning="service and keyword of the history"),
-    Column(name="average", form="D", meaning="mean over the samples of the exposure"),
-    Column(name="stddev", form="D", meaning="population standard deviation of these"),
-    Column(name="min", form="D", meaning="least of these"),
-    Column(name="max", form="D", meaning="greatest of these"),
-    Column(name="samples", form="J", meaning="broadcasts from begin to end"),
-    Column(name="units", form="A"),
-    Column(name="description", form="A"),
-    *(
-        column
-        for moment in MOMENTS
-        for column in (
-            Column(name=moment, form="A", meaning=f"value at the snapshot {moment}, as text"),
-            Column(name=f"{moment}_time", form="A", meaning="when it was broadcast (UTC)"),
-        )
-    ),
-    Column(name="cards", form="A", meaning="keywords of the primary, with their snapshots"),
-)
+_LONG_NUMBER = 60
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
-    """A broadcast: when [UNIX s] and what, as text."""
-
-    time: float
-    value: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Aggregate:
-    """What the samples of one history keyword come to; None where no sample is a number.
-
-    ``samples`` counts all of them; ``stddev`` is that of the population; ``first`` and ``last`` are samples as they were.
-    """
-
-    samples: int
-    average: float | None = None
-    stddev: float | None = None
-    minimum: float | None = None
-    maximum: float | None = None
-    first: Sample | None = None
-    last: Sample | None = None
+def snapshot_cards(instrument: Instrument, answers: Answers) -> tuple[tuple[str, ...], tuple[Finding, ...]]:
+    """Write every snapshot between fences that tell its instant."""
+    written = writers(instrument)
+    cards: list[str] = []
+    findings: list[Finding] = []
+    if answers.failure:
+        told = f"{answers.failure}; no telemetry keyword is available"
+        findings.append(finding("history-unavailable", told))
+    elif not answers.asked:
+        findings.append(finding("no-history", "no keyword history was given; no telemetry keyword is available"))
+    for snapshot in instrument.snapshots:
+        mine = tuple(k for k in snapshot.keywords if written[k.card] is k)
+        block, told_of = _snapshot(snapshot, mine, answers)
+        cards += block
+        findings += told_of
+    return tuple(cards), tuple(findings)
 
 
-NOTHING = Aggregate(samples=0)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answers:
-    """What the keyword history told of one exposure.
-
-    Attributes
-    ----------
-    instants : mapping of str to int
-        By moment, the instant [ns] that was asked for.
-    values : mapping of str to (mapping of str to Sample)
-        By moment and history keyword, the last value at or before it.
-    aggregates : mapping of str to Aggregate
-        By history keyword, over the exposure.
-    asked : bool
-        False when there is no history.
-    """
-
-    instants: Mapping[Moment, int] = field(default_factory=dict)
-    values: Mapping[Moment, Mapping[str, Sample]] = field(default_factory=dict)
-    aggregates: Mapping[str, Aggregate] = field(default_factory=dict)
-    asked: bool = False
-
-    def value(self, moment: Moment, source: str) -> Sample | None:
-        """Return the value of a history keyword at a moment."""
-        return self.values.get(moment, {}).get(source)
-
-
-def aggregate(broadcasts: Iterable[tuple[float, str]]) -> Aggregate:
-    """Return what samples come to: (UNIX seconds, value) of each, in the order of time.
-
-    >>> told = aggregate([(1.0, "1.0"), (2.0, "3.0"), (3.0, "Off")])
-    >>> told.samples, told.average, told.stddev, told.last.value
-    (3, 2.0, 1.0, 'Off')
-    """
-    samples = count = 0
-    first = last = None
-    mean = squares = 0.0
-    low, high = math.inf, -math.inf
-    for last in broadcasts:
-        first = first or last
-        samples += 1
-        text = last[1]
-        number = number_of(text)
-        if number is None:
-            continue
-        count += 1
-        step = number - mean
-        mean += step / count
-        squares += step * (number - mean)
-        low, high = min(low, number), max(high, number)
-    ends = (Sample(time=time, value=value) for time, value in (first, last)) if first and last else (None, None)
-    earliest, latest = ends
-    if not count or not all(map(math.isfinite, (mean, squares))):
-        return Aggregate(samples=samples, first=earliest, last=latest)
-    mean, spread = min(max(mean, low), high), math.sqrt(squares / count)
-    return Aggregate(samples=samples, average=mean, stddev=spread, minimum=low, maximum=high, first=earliest, last=latest)
-
-
-def number_of(text: str) -> float | None:
-    """Return the finite number that a broadcast value is, or None."""
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    # Python reads more than FITS and keyword histories have: digits of any script, 1_000, nan.
-    return number if math.isfinite(number) and len(text) <= _NUMBER_LENGTH and text.isascii() and "_" not in text else None
+def writers(instrument: Instrument) -> dict[str, TelemetryKeyword]:
+    """Return by card who writes it: of two snapshots the earlier one, unless the YAML prefers another."""
+    result: dict[str, TelemetryKeyword] = {}
+    for snapshot in instrument.snapshots:
+        for keyword in snapshot.keywords:
+            if keyword.card not in result or (keyword.prefer and not result[keyword.card].prefer):
+                result[keyword.card] = keyword
+    return result
 
 
 def field_of(text: str, form: ValueType) -> str | None:
@@ -154,68 +67,34 @@ def field_of(text: str, form: ValueType) -> str | None:
     return told.rjust(20) if told else None
 
 
-def snapshot_cards(instrument: Instrument, answers: Answers) -> tuple[tuple[str, ...], tuple[Finding, ...]]:
-    """Write every snapshot between fences that tell its instant."""
-    written = writers(instrument)
-    cards: list[str] = []
-    findings: list[Finding] = []
-    if not answers.asked:
-        findings.append(finding("no-history", "no keyword history was given; no telemetry keyword is available"))
-    for snapshot in instrument.snapshots:
-        mine = tuple(k for k in snapshot.keywords if written[k.card] is k)
-        block, told = _snapshot(snapshot, mine, answers)
-        cards += block
-        findings += told
-    return tuple(cards), tuple(findings)
+def number_text(text: str, form: ValueType, scale: str = "", layout: str = "") -> str | None:
+    """Return a broadcast number in the unit and the format of its card; None when it is none.
 
+    Parameters
+    ----------
+    text : str
+        As it was broadcast.
+    form : str
+        ``int`` or ``float``.
+    scale : str
+        What to multiply with, as a decimal number; exactly, so that no digits appear from nowhere.
+    layout : str
+        As printf has it.
 
-def writers(instrument: Instrument) -> dict[str, TelemetryKeyword]:
-    """Return by card who writes it: of two snapshots the earlier one, unless the YAML prefers another."""
-    result: dict[str, TelemetryKeyword] = {}
-    for snapshot in instrument.snapshots:
-        for keyword in snapshot.keywords:
-            if keyword.card not in result or (keyword.prefer and not result[keyword.card].prefer):
-                result[keyword.card] = keyword
-    return result
-
-
-def telemetry_table(instrument: Instrument, answers: Answers) -> Table:
-    """Make the TELEMETRY table: one row for each history keyword that the YAML names."""
-    facts = {k.source: k for k in instrument.table}
-    cards: dict[str, list[str]] = {}
-    written = writers(instrument)
-    for snapshot in instrument.snapshots:
-        for keyword in snapshot.keywords:
-            facts.setdefault(keyword.source, keyword)
-            if written[keyword.card] is keyword:
-                cards.setdefault(keyword.source, []).append(f"{keyword.card}@{snapshot.moment}")
-    rows = []
-    for source, keyword in facts.items():
-        numbers = _numbers(answers, keyword)
-        row: list[Cell] = [source, numbers.average, numbers.stddev, numbers.minimum, numbers.maximum]
-        row += [answers.aggregates.get(source, NOTHING).samples, keyword.unit, keyword.comment]
-        for moment in MOMENTS:
-            sample = answers.value(moment, source)
-            row += [sample.value[:LONGEST], _when(sample)] if sample else ["", ""]
-        rows.append((*row, " ".join(cards.get(source, ()))))
-    return Table(name="TELEMETRY", columns=TELEMETRY_COLUMNS, rows=tuple(rows))
-
-
-def _when(sample: Sample) -> str:
-    """Return when a value was broadcast; nothing where the history has a time of no age at all."""
-    return format_iso(from_unix(sample.time)) if is_unix_time(sample.time) else ""
-
-
-def _numbers(answers: Answers, keyword: TelemetryKeyword) -> Aggregate:
-    """Return the numbers over the exposure, or those of the last value before it when there was no broadcast.
-
-    Text has none, even where it looks like a number, as an identifier or a checksum may.
+    >>> number_text("1250", "float", scale="0.001"), number_text("2.71828", "float", layout="%.2f")
+    ('1.250', '2.72')
     """
-    if keyword.type not in ("int", "float"):
-        return NOTHING
-    numbers = answers.aggregates.get(keyword.source, NOTHING)
-    before = answers.value("begin", keyword.source)
-    return numbers if numbers.samples or not before else aggregate([(before.time, before.value)])
+    if number_of(text.strip()) is None:
+        return None
+    try:
+        number = Decimal(text.strip()) * Decimal(scale or "1")
+        if form == "int":
+            text = str(int(number)) if number == number.to_integral_value() else ""
+        elif scale:
+            text = str(number)
+        return layout % (int(number) if layout.endswith("d") else float(number)) if layout and text else text or None
+    except (InvalidOperation, OverflowError):
+        return None
 
 
 def _snapshot(snapshot: Snapshot, keywords: Sequence[TelemetryKeyword], answers: Answers) -> tuple[list[str], list[Finding]]:
@@ -225,25 +104,102 @@ def _snapshot(snapshot: Snapshot, keywords: Sequence[TelemetryKeyword], answers:
     findings: list[Finding] = []
     lost = []
     for keyword in keywords:
-        sample = answers.value(snapshot.moment, keyword.source)
-        if sample is None:
+        sample = _broadcast(keyword, snapshot.moment, answers)
+        if sample is None and answers.asked and keyword.default is not None:
+            used = f"{keyword.source} has no value at {snapshot.moment}; the YAML's default is written"
+            findings.append(finding("default-used", used, keyword=keyword.card))
+            cards += write_card(keyword.card, field_of(keyword.default, keyword.type) or "", keyword.comment)
+        elif sample is None:
             lost.append(keyword)
-            continue
-        text = field_of(sample.value, keyword.type)
-        if text is None:
-            wrong = f"{keyword.source} at {snapshot.moment} is {sample.value[:60]!a}, not of type {keyword.type}"
-            findings.append(finding("type-differs", wrong, keyword=keyword.card))
-            text = ""
-        elif keyword.type == "str" and printable_text(sample.value[:LONGEST]) != sample.value:
-            wrong = f"{keyword.source} at {snapshot.moment} is {sample.value[:60]!a}, which does not fit into a header as it is"
-            findings.append(finding("text-mended", wrong, keyword=keyword.card))
-        cards += write_card(keyword.card, text, keyword.comment)
+        else:
+            text, doubts = _field(keyword, sample, snapshot.moment)
+            findings += doubts
+            findings += _doubts(keyword, sample, snapshot.moment, answers)
+            cards += write_card(keyword.card, text, keyword.comment)
     for keyword in lost:
-        cards += _comment(f"Not available: {keyword.card} ({keyword.source})")
+        if keyword.missing == "undefined":
+            cards += write_card(keyword.card, "", keyword.comment)
+        else:
+            cards += _comment(f"Not available: {keyword.card} ({keyword.source})")
         if answers.asked:
             absent = f"{keyword.source} has no value at {snapshot.moment}"
-            findings.append(finding("not-available", absent, keyword=keyword.card))
+            findings.append(finding("not-available" if keyword.required else "optional-not-available", absent, keyword=keyword.card))
     return cards, findings
+
+
+def _broadcast(keyword: TelemetryKeyword, moment: str, answers: Answers) -> Sample | None:
+    """Return what is written for a keyword: its value at the moment, or what its samples over the exposure come to.
+
+    Without a sample in the exposure, that is the value with which it began.
+    """
+    if not keyword.during:
+        return answers.value(moment, keyword.source)
+    over = answers.aggregates.get(keyword.source, NOTHING)
+    if not over.samples:
+        return answers.value("begin", keyword.source)
+    if keyword.during in ("first", "last"):
+        return over.first if keyword.during == "first" else over.last
+    number = {"min": over.minimum, "max": over.maximum, "mean": over.average}[keyword.during]
+    end = answers.instants.get("end", 0)
+    return Sample(time=unix_seconds(end), value=repr(number)) if number is not None else None
+
+
+def _field(keyword: TelemetryKeyword, sample: Sample, moment: str) -> tuple[str, list[Finding]]:
+    """Return the value field of a card, and whether the value was of its type, within its range, and fit into a header."""
+    value: str | None = sample.value
+    if keyword.type in ("int", "float") and (keyword.scale or keyword.format):
+        value = number_text(sample.value, keyword.type, keyword.scale, keyword.format)
+    text = field_of(value, keyword.type) if value is not None else None
+    shown = f"{keyword.source} at {moment} is {sample.value[:_LONG_NUMBER]!a}"
+    if text is None:
+        return "", [finding("type-differs", f"{shown}, not of type {keyword.type}", keyword=keyword.card)]
+    if keyword.type == "str" and printable_text(sample.value[:LONGEST]) != sample.value:
+        return text, [finding("text-mended", f"{shown}, which does not fit into a header as it is", keyword=keyword.card)]
+    number = number_of(text.strip()) if keyword.type in ("int", "float") else None
+    if number is None or (keyword.low is None and keyword.high is None):
+        return text, []
+    low, high = (keyword.low if keyword.low is not None else number), (keyword.high if keyword.high is not None else number)
+    if low <= number <= high:
+        return text, []
+    told = f"{keyword.source} at {moment} is {text.strip()}, its range is {_bound(keyword.low)} to {_bound(keyword.high)}"
+    return text, [finding("out-of-range", told, keyword=keyword.card)]
+
+
+def _doubts(keyword: TelemetryKeyword, sample: Sample, moment: str, answers: Answers) -> Iterator[Finding]:
+    """Yield why a value is written and yet not to be relied on: too old, left over, or a word for not knowing."""
+    instant = answers.instants.get(moment)
+    if keyword.max_age is not None and instant is not None and is_unix_time(sample.time):
+        age = instant - from_unix(sample.time)
+        if age > keyword.max_age:
+            told = f"{keyword.source} at {moment} is {age / SECOND:.3f} s old, at most {keyword.max_age / SECOND:g} s is allowed"
+            yield finding("stale", told, keyword=keyword.card)
+    if keyword.must_refresh and answers.previous is not None and sample.time < unix_seconds(answers.previous):
+        partner = keyword.must_refresh if "." in keyword.must_refresh else ""
+        if not partner or _changed(partner, moment, answers):
+            since = f", while {partner} changed" if partner else ""
+            told = f"{keyword.source} is {sample.value[:_LONG_NUMBER]!a} since before the previous exposure"
+            told += f" ({format_iso(answers.previous)}){since}"
+            yield finding("not-refreshed", told, keyword=keyword.card)
+    if sample.value.strip() in keyword.suspect and _holds(keyword, moment, answers):
+        with_what = ", ".join(f"{s} is {answers.values[moment][s].value[:_LONG_NUMBER]!a}" for s in keyword.suspect_when)
+        told = f"{keyword.source} at {moment} is {sample.value[:_LONG_NUMBER]!a}{f' while {with_what}' if with_what else ''}"
+        yield finding("suspect-value", told, keyword=keyword.card)
+
+
+def _changed(source: str, moment: str, answers: Answers) -> bool:
+    """Tell whether a history keyword has another value than when the previous exposure began."""
+    now, then = answers.value(moment, source), answers.before.get(source)
+    return now is not None and then is not None and now.value != then.value
+
+
+def _holds(keyword: TelemetryKeyword, moment: str, answers: Answers) -> bool:
+    """Tell whether everything is as it has to be for a value to be suspect."""
+    told = {source: answers.value(moment, source) for source in keyword.suspect_when}
+    return all(sample is not None and sample.value.strip() in keyword.suspect_when[source] for source, sample in told.items())
+
+
+def _bound(number: float | None) -> str:
+    return "any" if number is None else f"{number:g}"
 
 
 def _comment(text: str) -> tuple[str, ...]:

@@ -5,44 +5,39 @@ those of the files, because the service still held the previous exposure. Older 
 begin. Then the files' times stand, by the origins that the YAML trusts, in that order.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from decimal import Decimal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
+from assembler.core.candidates import Candidate, Duration, Scales, by_trust
 from assembler.core.cards import text_of, write_card, write_commentary
-from assembler.core.exposure import Hdu, SubFits
 from assembler.core.findings import Finding, finding
-from assembler.core.instants import SECOND, format_iso, modified_julian_date, parse_iso, parse_number, round_to
-from assembler.core.instrument import ExposureRule, Moment, Origin
-
-SERVICE = "exposure service"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
-    """Begin and end [ns] as one source tells them; None where it does not. ``origin`` is empty for the service."""
-
-    source: str
-    origin: str
-    begin: int | None
-    end: int | None
-    tolerance: int = 0
-
-    @property
-    def is_interval(self) -> bool:
-        """Whether both times are there and in order."""
-        return self.begin is not None and self.end is not None and self.begin <= self.end
+from assembler.core.instants import SECOND, format_iso, modified_julian_date, round_to
+from assembler.core.instrument import ExposureRule
+from assembler.core.residuals import duration_findings, durations, likeness, residual_findings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Times:
-    """The exposure's begin and end [ns], who told them, and what the exposure service had told."""
+    """The exposure's begin and end [ns], who told them, and everything that anybody told.
+
+    Attributes
+    ----------
+    service : Candidate or None
+        What the exposure service told, chosen or not; None when it was not asked.
+    files : tuple of Candidate
+        One for each attached sub-FITS, by name.
+    durations : tuple of Duration
+        What keywords tell of the exposure's length.
+    """
 
     begin: int | None
     end: int | None
     begin_from: str
     end_from: str
     service: Candidate | None = None
+    files: tuple[Candidate, ...] = ()
+    durations: tuple[Duration, ...] = ()
 
     @property
     def middle(self) -> int | None:
@@ -51,31 +46,14 @@ class Times:
             return None
         return round_to((self.begin + self.end) // 2, 1000)
 
-    def at(self, moment: Moment) -> int | None:
-        """Return the instant [ns] of a moment."""
-        return {"begin": self.begin, "middle": self.middle, "end": self.end}[moment]
+    def at(self, moment: str) -> int | None:
+        """Return the instant [ns] of begin, middle or end; None for any other moment."""
+        return {"begin": self.begin, "middle": self.middle, "end": self.end}.get(moment)
 
-
-def read_candidate(origin: Origin, sub: SubFits) -> tuple[Candidate, tuple[Finding, ...]]:
-    """Read begin and end from the primary header of a sub-FITS."""
-    rule, hdu = origin.times, sub.hdus[0]
-    findings: list[Finding] = []
-    begin = _read_time(rule.begin, hdu, origin, sub.path, findings)
-    end = _read_time(rule.end, hdu, origin, sub.path, findings)
-    if end is None and begin is not None and rule.elapsed:
-        elapsed = hdu.value(rule.elapsed)
-        if isinstance(elapsed, int | float) and not isinstance(elapsed, bool) and 0 <= elapsed * rule.elapsed_unit < 10**9 * SECOND:
-            end = begin + int(Decimal(str(elapsed)) * rule.elapsed_unit)
-    scale = hdu.value("TIMESYS")
-    if isinstance(scale, str) and scale.strip().upper() not in ("UTC", ""):
-        findings.append(finding("time-scale", f"{sub.path}: TIMESYS is {scale.strip()}", origin=origin.name, keyword="TIMESYS"))
-    return Candidate(source=origin.name, origin=origin.name, begin=begin, end=end, tolerance=rule.tolerance), tuple(findings)
-
-
-def by_trust(rule: ExposureRule, files: Sequence[Candidate]) -> Candidate | None:
-    """Return the file whose times are trusted most; one that has both before one that has only its begin."""
-    order = sorted(files, key=lambda c: rule.trust.index(c.origin) if c.origin in rule.trust else len(rule.trust))
-    return next((c for c in order if c.is_interval), next((c for c in order if c.begin is not None), None))
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """Everybody who was asked, the exposure service first."""
+        return (*((self.service,) if self.service else ()), *self.files)
 
 
 def service_moments(rule: ExposureRule, files: Sequence[Candidate]) -> tuple[int, int] | None:
@@ -84,12 +62,14 @@ def service_moments(rule: ExposureRule, files: Sequence[Candidate]) -> tuple[int
     A time that the service tells and that is after the second of them belongs to the next exposure; then what it told
     as of that second instant counts.
     """
-    trusted = by_trust(rule, files)
+    trusted = by_trust(rule.trust, files)
     last = trusted.end if trusted and trusted.end is not None else trusted.begin if trusted else None
     return None if trusted is None or last is None else (last + rule.settling, last + trusted.tolerance)
 
 
-def reconcile(rule: ExposureRule, service: Candidate | None, files: Sequence[Candidate]) -> tuple[Times, tuple[Finding, ...]]:
+def reconcile(
+    rule: ExposureRule, service: Candidate | None, files: Sequence[Candidate], scales: Scales
+) -> tuple[Times, tuple[Finding, ...]]:
     """Decide begin and end.
 
     Parameters
@@ -99,9 +79,11 @@ def reconcile(rule: ExposureRule, service: Candidate | None, files: Sequence[Can
         What the exposure service told; None when it was not asked.
     files : sequence of Candidate
         One for each attached sub-FITS, in any order.
+    scales : Scales
+        Tells how far TAI is ahead, where a residual looks like that.
     """
     files = sorted(files, key=lambda c: c.source)
-    trusted = by_trust(rule, files)
+    trusted = by_trust(rule.trust, files)
     findings: list[Finding] = []
     begin, begin_from = (service.begin, service.source) if service else (None, "")
     end, end_from = (service.end, service.source) if service else (None, "")
@@ -110,12 +92,8 @@ def reconcile(rule: ExposureRule, service: Candidate | None, files: Sequence[Can
         old_end = end is not None and end < limit
         old_begin = begin is not None and begin < limit and (end is None or (old_end and begin <= end))
         late_begin = begin is not None and trusted.end is not None and begin > trusted.end + trusted.tolerance
-        if old_end or old_begin:
-            told = f"the exposure service told {_interval(service)}, the file of {trusted.source} {_interval(trusted)}"
-            findings.append(finding("service-stale", told, origin=trusted.origin))
-        elif late_begin:
-            told = f"the exposure service told {_interval(service)}, the file of {trusted.source} {_interval(trusted)}"
-            findings.append(finding("service-ahead", told, origin=trusted.origin))
+        if old_end or old_begin or late_begin:
+            findings.append(_disbelieved(service, trusted, "service-stale" if old_end or old_begin else "service-ahead", scales))
         begin = None if old_begin or late_begin else begin
         end = None if old_end else end
     if begin is None and trusted:
@@ -128,8 +106,21 @@ def reconcile(rule: ExposureRule, service: Candidate | None, files: Sequence[Can
         begin_from=begin_from if begin is not None else "",
         end_from=end_from if end is not None else "",
         service=service,
+        files=tuple(files),
     )
-    return times, (*findings, *_account(times, service, files))
+    return times, (*findings, *_account(times, scales))
+
+
+def with_durations(rule: ExposureRule, times: Times, told: Mapping[str, str], scales: Scales) -> tuple[Times, tuple[Finding, ...]]:
+    """Return the times with every duration that is told, and say which do not fit.
+
+    Parameters
+    ----------
+    told : mapping of str to str
+        Values of the history keywords that tell a duration.
+    """
+    every = durations(rule, times.files, times.begin, times.end, told)
+    return replace(times, durations=every), tuple(duration_findings(every, times.begin, scales))
 
 
 def time_cards(times: Times) -> tuple[str, ...]:
@@ -161,31 +152,67 @@ def service_cards(rule: ExposureRule, times: Times) -> tuple[str, ...]:
     return tuple(cards)
 
 
-def _read_time(keyword: str, hdu: Hdu, origin: Origin, path: str, findings: list[Finding]) -> int | None:
-    record = hdu.record(keyword) if keyword else None
-    if record is None or record.kind != "value" or record.value is None:
-        return None
-    value = record.value
-    try:
-        if origin.times.form == "iso":
-            return parse_iso(str(value))
-        return parse_number(value if isinstance(value, str) else record.text.strip().replace("D", "E"), origin.times.form)
-    except ValueError as error:
-        findings.append(finding("time-unreadable", f"{path}: {keyword}: {error}", origin=origin.name, keyword=keyword))
-        return None
+def time_table(times: Times) -> list[tuple[str, ...]]:
+    """Return who told what, as rows of text: source, begin, end, how far these are from the exposure's [s], tolerance [s].
+
+    The first row is the choice; durations come last, with how far begin and end are apart [s].
+    """
+
+    def iso(instant: int | None) -> str:
+        return format_iso(instant) if instant is not None else ""
+
+    rows: list[tuple[str, ...]] = [("chosen", iso(times.begin), iso(times.end), times.begin_from, times.end_from, "")]
+    rows += [
+        (c.source, iso(c.begin), iso(c.end), _off(c.begin, times.begin), _off(c.end, times.end), f"{c.tolerance / SECOND:g}")
+        for c in times.candidates
+    ]
+    rows += [
+        (d.source, f"{d.length / SECOND:g}", f"{d.interval / SECOND:.6f}", _off(d.interval, d.length), "", f"{d.tolerance / SECOND:g}")
+        if d.interval is not None
+        else (d.source, f"{d.length / SECOND:g}", "", "", "", f"{d.tolerance / SECOND:g}")
+        for d in times.durations
+    ]
+    return rows
 
 
-def _account(times: Times, service: Candidate | None, files: Sequence[Candidate]) -> list[Finding]:
+def _off(mine: int | None, chosen: int | None) -> str:
+    return f"{(mine - chosen) / SECOND:+.6f}" if mine is not None and chosen is not None else ""
+
+
+def times_from(plain: Mapping[str, Any]) -> Times:
+    """Return the times that `dataclasses.asdict` and JSON made plain."""
+
+    def candidate(told: Mapping[str, Any]) -> Candidate:
+        return Candidate(**{**told, "durations": tuple(Duration(**d) for d in told["durations"])})
+
+    return Times(
+        **{
+            **plain,
+            "service": candidate(plain["service"]) if plain["service"] else None,
+            "files": tuple(map(candidate, plain["files"])),
+            "durations": tuple(Duration(**d) for d in plain["durations"]),
+        }
+    )
+
+
+def _disbelieved(service: Candidate, trusted: Candidate, code: str, scales: Scales) -> Finding:
+    """Say why the files' times are used: the service told of another exposure, or by a clock that is off as clocks are."""
+    told = f"the exposure service told {service}, the file of {trusted.source} {trusted}"
+    assert trusted.begin is not None
+    distance = service.begin - trusted.begin if service.begin is not None else None
+    like = likeness(distance, trusted.tolerance, trusted.begin, scales) if distance is not None else None
+    return finding(like.code if like else code, f"{told}{f'; {like.words}' if like else ''}", origin=trusted.origin)
+
+
+def _account(times: Times, scales: Scales) -> list[Finding]:
     """Say what everybody told, what was chosen, and what does not fit."""
     findings = []
-    for candidate in (*((service,) if service else ()), *files):
-        told = f"{candidate.source}: {_interval(candidate)}"
-        findings.append(finding("time-candidate", told, origin=candidate.origin))
-        for name, mine, chosen in (("begin", candidate.begin, times.begin), ("end", candidate.end, times.end)):
-            if mine is None or chosen is None or candidate is service or abs(mine - chosen) <= candidate.tolerance:
-                continue
-            off = f"{(mine - chosen) / SECOND:+.6f} s from the exposure's, its tolerance is {candidate.tolerance / SECOND:g} s"
-            findings.append(finding("time-residual", f"{candidate.source}: {name} is {off}", origin=candidate.origin))
+    for candidate in times.candidates:
+        offs = [_off(candidate.begin, times.begin), _off(candidate.end, times.end)]
+        distances = f" ({' and '.join(f'{off} s' for off in offs if off)} from the exposure's)" if any(offs) else ""
+        findings.append(finding("time-candidate", f"{candidate.source}: {candidate}{distances}", origin=candidate.origin))
+        if candidate is not times.service:
+            findings += residual_findings(candidate, times.begin, times.end, scales)
     for keyword, instant, source in (("DATE-BEG", times.begin, times.begin_from), ("DATE-END", times.end, times.end_from)):
         if instant is not None:
             findings.append(finding("time-chosen", f"{keyword} is {format_iso(instant)}, from {source}", keyword=keyword))
@@ -195,8 +222,3 @@ def _account(times: Times, service: Candidate | None, files: Sequence[Candidate]
         told = f"DATE-END {format_iso(times.end)} is before DATE-BEG {format_iso(times.begin)}"
         findings.append(finding("time-reversed", told, keyword="DATE-END"))
     return findings
-
-
-def _interval(candidate: Candidate) -> str:
-    begin, end = (format_iso(t) if t is not None else "none" for t in (candidate.begin, candidate.end))
-    return f"begin {begin}, end {end}"

@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from assembler.core.candidates import Candidate, by_trust, read_candidate
 from assembler.core.exposure import Exposure, Missing, SubFits, collect, frame_of
 from assembler.core.findings import Finding
 from assembler.core.instrument import Instrument, Origin
-from assembler.core.times import Candidate, by_trust, read_candidate
 from assembler.errors import ConfigurationError, InputError
 from assembler.fits.blocks import scan, scan_primary
+from assembler.service.scales import SCALES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +109,7 @@ def find_given(instrument: Instrument, paths: Sequence[str]) -> Found:
 
 def file_times(exposure: Exposure) -> tuple[tuple[Candidate, ...], tuple[Finding, ...]]:
     """Return begin and end as each attached sub-FITS tells them."""
-    read = [read_candidate(origin, sub) for origin, sub in exposure.attached]
+    read = [read_candidate(origin, sub, SCALES) for origin, sub in exposure.attached]
     return tuple(c for c, _ in read), tuple(f for _, told in read for f in told)
 
 
@@ -159,7 +160,7 @@ def _regex(pattern: str) -> re.Pattern[str]:
 
 def _interval(instrument: Instrument, exposure: Exposure) -> tuple[int, int] | None:
     """Return begin and end [ns] as the file tells them that is trusted most."""
-    trusted = by_trust(instrument.exposure, file_times(exposure)[0])
+    trusted = by_trust(instrument.exposure.trust, file_times(exposure)[0])
     if trusted is None or trusted.begin is None:
         return None
     return trusted.begin, trusted.end if trusted.end is not None else trusted.begin
@@ -170,7 +171,7 @@ def _pick_by_time(origin: Origin, paths: Sequence[str], begin: int, end: int) ->
     best: tuple[int, str] | None = None
     for path in paths:
         try:
-            candidate, _ = read_candidate(origin, scan_primary(path))
+            candidate, _ = read_candidate(origin, scan_primary(path), SCALES)
         except InputError:
             continue
         if candidate.begin is None or candidate.end is None:

@@ -5,16 +5,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from assembler.core.findings import Finding, finding
-from assembler.core.instants import parse_iso, unix_seconds
-from assembler.core.instrument import MOMENTS, Instrument, Moment
+from assembler.core.candidates import Candidate
 from assembler.core.plan import Plan, Source, plan_l0
-from assembler.core.snapshots import Answers, Sample
-from assembler.core.times import SERVICE, Candidate, Times, reconcile, service_moments
+from assembler.core.residuals import is_stranger
+from assembler.core.times import Times, reconcile, with_durations
 from assembler.errors import InputError, OutputError, VerificationError
 from assembler.fits.verifier import opens_with_cfitsio, verify_plan
 from assembler.fits.writer import draft, publish, remove_abandoned, sum_l0, write_l0
 from assembler.service.finder import Found, file_times
+from assembler.service.inquiry import Inquiry
+from assembler.service.scales import SCALES
 from assembler.telemetry.history import History
 
 
@@ -45,20 +45,27 @@ def plan_exposure(found: Found, history: History | None, directory: Path, *, ver
     ------
     InputError
         When there is nothing to assemble.
-    TelemetryError
-        When the history cannot be read.
     """
-    instrument, exposure = found.instrument, found.exposure
-    files, told = file_times(exposure)
-    service, unread = _ask_service(instrument, files, history)
-    times, reconciled = reconcile(instrument.exposure, service, files)
-    answers = _ask_snapshots(instrument, times, history)
+    instrument = found.instrument
+    inquiry = Inquiry(instrument, history)
+    while True:
+        files, told = file_times(found.exposure)
+        service, unread = inquiry.service_times(files)
+        times, reconciled = reconcile(instrument.exposure, service, files, SCALES)
+        strangers = [c for c in files if is_stranger(c, times.begin, times.end, SCALES)]
+        if not strangers:
+            break
+        for stranger in strangers:
+            found = _without_stranger(found, stranger, times)
+    answers, missed = inquiry.snapshots(times)
+    lengths = {source: sample.value for source, sample in answers.values.get("end", {}).items()}
+    times, measured = with_durations(instrument.exposure, times, lengths, SCALES)
     return plan_l0(
         instrument,
-        exposure,
+        found.exposure,
         times,
         answers,
-        told=(*told, *unread, *reconciled),
+        told=(*told, *unread, *reconciled, *measured, *missed),
         directory=os.path.abspath(directory),
         version=version,
         written=now,
@@ -78,8 +85,6 @@ def assemble(found: Found, history: History | None, directory: Path, *, version:
         When there is nothing to assemble.
     OutputError
         When the L0 cannot be written, or one that differs has its name.
-    TelemetryError
-        When the history cannot be read.
     VerificationError
         When what was written is not what was planned; nothing is published.
     """
@@ -102,6 +107,13 @@ def assemble(found: Found, history: History | None, directory: Path, *, version:
                 raise
             for path in closed:
                 found = found.without(path, "unreadable", f"{path}: cfitsio cannot open every HDU")
+
+
+def _without_stranger(found: Found, stranger: Candidate, times: Times) -> Found:
+    """Leave out the sub-FITS of an origin that speaks of another exposure."""
+    path = found.subs[stranger.origin].path
+    chosen = Candidate(source="", origin="", begin=times.begin, end=times.end)
+    return found.without(path, "other-exposure", f"{path}: {stranger}, the exposure: {chosen}")
 
 
 def _closed_to_cfitsio(found: Found, plan: Plan, extension: str) -> list[str]:
@@ -147,51 +159,3 @@ def _is_there(directory: Path, filename: str) -> bool:
         return False
     except OSError as error:
         raise OutputError(f"{directory}: cannot be read: {error.strerror}") from error
-
-
-def _ask_service(
-    instrument: Instrument, files: tuple[Candidate, ...], history: History | None
-) -> tuple[Candidate | None, tuple[Finding, ...]]:
-    """Ask the exposure service for its times, as of the files' end plus the settling time."""
-    rule = instrument.exposure
-    moments = service_moments(rule, files)
-    sources = [asked.source if asked else "" for asked in (rule.begin, rule.end)]
-    if history is None or moments is None or not any(sources):
-        return None, ()
-    settled, earlier = history.as_of([s for s in sources if s], [unix_seconds(m) for m in moments])
-    findings: list[Finding] = []
-    told: list[int | None] = []
-    for source in sources:
-        instant = _instant(settled.get(source))
-        if instant is not None and instant > moments[1]:
-            instant = _instant(earlier.get(source))
-        if instant is None and source in settled:
-            message = f"{source} is {settled[source].value[:60]!a}, which is no time of this exposure"
-            findings.append(finding("time-unreadable", message, keyword=source.partition(".")[2][:8]))
-        told.append(instant)
-    return Candidate(source=SERVICE, origin="", begin=told[0], end=told[1]), tuple(findings)
-
-
-def _ask_snapshots(instrument: Instrument, times: Times, history: History | None) -> Answers:
-    """Ask for the last value of every telemetry keyword at each moment, and for the numbers over the exposure."""
-    offsets = {snapshot.moment: snapshot.offset for snapshot in instrument.snapshots}
-    instants: dict[Moment, int] = {m: at + offsets.get(m, 0) for m in MOMENTS if (at := times.at(m)) is not None}
-    if history is None:
-        return Answers(instants=instants)
-    if times.begin is None or times.end is None:
-        return Answers(instants=instants, asked=True)
-    sources = instrument.sources()
-    values = history.as_of(sources, [unix_seconds(i) for i in instants.values()])
-    return Answers(
-        instants=instants,
-        values=dict(zip(instants, values, strict=True)),
-        aggregates=history.during(sources, unix_seconds(times.begin), unix_seconds(times.end)),
-        asked=True,
-    )
-
-
-def _instant(sample: Sample | None) -> int | None:
-    try:
-        return parse_iso(sample.value) if sample else None
-    except ValueError:
-        return None

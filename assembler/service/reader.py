@@ -1,18 +1,19 @@
 """Read an L0 by itself: explain its cards, and verify that it is whole."""
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from assembler.core.cards import keyword_of, read_record, read_records
 from assembler.core.exposure import Hdu, SubFits
-from assembler.core.instants import SECOND, parse_iso
+from assembler.core.instants import format_iso, parse_iso
+from assembler.core.instrument import MOMENTS
 from assembler.core.ledger import LedgerRow, ledger_table, read_ledger
 from assembler.core.plan import findings_table
 from assembler.core.prefixes import rule_name
-from assembler.core.snapshots import TELEMETRY_COLUMNS
-from assembler.core.tables import Table, read_table
+from assembler.core.tables import Cell, Table, read_table
+from assembler.core.telemetry import telemetry_columns
 from assembler.errors import ConfigurationError, InputError, VerificationError
 from assembler.fits.blocks import open_fits, scan
 from assembler.fits.verifier import verify_file
@@ -27,12 +28,12 @@ _RULES = {
 _COLUMNS = {
     name: [(c.name, c.form) for c in columns]
     for name, columns in (
-        ("TELEMETRY", TELEMETRY_COLUMNS),
+        ("TELEMETRY", telemetry_columns(MOMENTS)),
         ("CARDS", ledger_table(()).columns),
         ("FINDINGS", findings_table(()).columns),
     )
 }
-_SNAPSHOT = re.compile(r"Snapshot (\w+): (\S+) UTC")
+_SNAPSHOT = re.compile(r"Snapshot (\w+): (\S+) UTC *")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +61,8 @@ def explain(path: Path, keyword: str) -> list[Account]:
     if not keyword:
         raise ConfigurationError("name a keyword")
     found = scan(str(path))
-    ledger = read_ledger(_table(found, "CARDS"))
-    collided = {str(row[3]) for row in _table(found, "FINDINGS").rows if row[0] in ("name-collision", "duplicate-keyword")}
+    ledger = read_ledger(own_table(found, "CARDS"))
+    collided = {str(row[3]) for row in own_table(found, "FINDINGS").rows if row[0] in ("name-collision", "duplicate-keyword")}
     accounts = [_of_ledger(row, collided) for row in ledger if keyword in (row.keyword, *_originals(row))]
     accounts += _of_telemetry(found, keyword)
     written = {a.keyword for a in accounts if a.extension == "PRIMARY"}
@@ -83,7 +84,7 @@ def verify_l0(path: Path) -> None:
     verify_file(path)
     found = scan(str(path))
     try:
-        ledger = read_ledger(_table(found, "CARDS"))
+        ledger = read_ledger(own_table(found, "CARDS"))
     except InputError as error:
         raise VerificationError(str(error)) from error
     headers = {h.extname or "PRIMARY": {keyword_of(i) for i in h.images} for h in found.hdus}
@@ -94,7 +95,7 @@ def verify_l0(path: Path) -> None:
             raise VerificationError(f"{path}: the ledger has {row.keyword} of {row.origin} both dropped and in {row.extension}")
 
 
-def _table(found: SubFits, name: str) -> Table:
+def own_table(found: SubFits, name: str) -> Table:
     """Read one of the L0's own tables.
 
     Raises
@@ -116,6 +117,18 @@ def _table(found: SubFits, name: str) -> Table:
     if [(c.name, c.form) for c in table.columns][: len(wanted)] != wanted:
         raise InputError(f"{found.path}: {name} has other columns than that of an L0", path=found.path)
     return table
+
+
+def snapshot_instants(found: SubFits) -> dict[str, int]:
+    """Return by moment the instant [ns] that telemetry was asked for, as the fences of the primary tell it.
+
+    Raises
+    ------
+    ValueError
+        When what a fence tells is no time.
+    """
+    fences = (_SNAPSHOT.fullmatch(image[8:].strip()) for image in found.hdus[0].images if image.startswith("COMMENT "))
+    return {fence.group(1): parse_iso(fence.group(2)) for fence in fences if fence}
 
 
 def _originals(row: LedgerRow) -> tuple[str, ...]:
@@ -148,38 +161,47 @@ def _naming_rule(row: LedgerRow, collided: Collection[str]) -> str:
 
 
 def _of_telemetry(found: SubFits, keyword: str) -> list[Account]:
-    table = _table(found, "TELEMETRY")
+    table = own_table(found, "TELEMETRY")
     names = [c.name for c in table.columns]
-    instants = {m.group(1): m.group(2) for i in found.hdus[0].images if (m := _SNAPSHOT.match(i[8:]))}
+    instants = snapshot_instants(found)
     accounts = []
     for cells in table.rows:
-        row = dict(zip(names, map(str, cells), strict=True))
-        for written in row.get("cards", "").split():
+        row = dict(zip(names, cells, strict=True))
+        for written in str(row.get("cards", "")).split():
             card, _, moment = written.partition("@")
             if card != keyword:
                 continue
-            asked, broadcast = instants.get(moment, ""), row.get(f"{moment}_time", "")
+            asked = format_iso(instants[moment]) if moment in instants else ""
             facts = [("from", f"history keyword {row['keyword']}"), ("snapshot", f"{moment}, asked as of {asked} UTC")]
-            if broadcast:
-                facts += [("value", row[moment]), ("broadcast", f"{broadcast} UTC{_age(asked, broadcast)}")]
+            if row.get(f"{moment}_time"):
+                age = row.get(f"{moment}_age")
+                old = f", {age:.6f} s before" if isinstance(age, float) else ""
+                facts += [("value", str(row[moment])), ("broadcast", f"{row[f'{moment}_time']} UTC{old}")]
             else:
                 facts.append(("value", "not available"))
+            facts += [(m, f"{row[m]} ({row[f'{m}_time']} UTC)") for m in instants if m != moment and row.get(f"{m}_time")]
+            facts.append(("samples", _numbers(row)))
+            facts += _found(found, keyword)
             accounts.append(Account(keyword=card, extension="PRIMARY", facts=tuple(facts)))
     return accounts
 
 
-def _age(asked: str, broadcast: str) -> str:
-    try:
-        return f", {(parse_iso(asked) - parse_iso(broadcast)) / SECOND:.6f} s before"
-    except ValueError:  # the instant was not known
-        return ""
+def _numbers(row: Mapping[str, Cell]) -> str:
+    """Tell what was broadcast during the exposure."""
+    if row.get("average") is None:
+        return f"{row['samples']} from begin to end"
+    return f"{row['samples']} from begin to end; mean {row['average']:g}, from {row['min']:g} to {row['max']:g}"
+
+
+def _found(found: SubFits, keyword: str) -> list[tuple[str, str]]:
+    """Return the findings about a keyword: code and message."""
+    return [(str(row[0]), str(row[4])) for row in own_table(found, "FINDINGS").rows if row[3] == keyword]
 
 
 def _of_assembler(found: SubFits, keyword: str) -> list[Account]:
     """Account for a card that the assembler itself wrote, with the findings about it."""
     accounts = []
-    findings = _table(found, "FINDINGS")
-    told = tuple((str(row[0]), str(row[4])) for row in findings.rows if row[3] == keyword)
+    told = _found(found, keyword)
     for hdu in found.hdus:
         extension = hdu.extname or "PRIMARY"
         mine = extension in ("PRIMARY", "TELEMETRY", "CARDS", "FINDINGS") or keyword in ("CHECKSUM", "DATASUM", "EXTNAME")

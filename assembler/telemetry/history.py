@@ -1,13 +1,17 @@
 """Keyword histories: who broadcast what when. One protocol; each backend is a module of this package."""
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
-from assembler.core.snapshots import Aggregate, Sample
+from assembler.core.samples import Aggregate, Sample
 from assembler.errors import ConfigurationError
 
-KINDS = "sqlite:///PATH or postgresql://USER@HOST:PORT/DATABASE"
+KINDS = (
+    "sqlite:///PATH, postgresql://USER@HOST:PORT/DATABASE, csv:///PATH, jsonl:///PATH, influx2://HOST:PORT/ORG/BUCKET "
+    "or influx3://HOST:PORT/DATABASE"
+)
 """What the URL of a history may look like, for messages."""
 
 
@@ -60,6 +64,14 @@ def open_history(url: str) -> History:
                 from assembler.telemetry.postgres import PostgresHistory
 
             return PostgresHistory(url)
+        case "csv" | "jsonl" as form:
+            from assembler.telemetry.logs import LogHistory
+
+            return LogHistory(path_of(url), form)
+        case "influx2" | "influx2+https" | "influx3" | "influx3+https":
+            from assembler.telemetry.influx import open_influx
+
+            return open_influx(url, os.environ.get("INFLUX_TOKEN", ""))
         case _:
             raise ConfigurationError(f"{_named(url)}: no such kind of history; expected {KINDS}")
 
@@ -85,7 +97,9 @@ def load_history(url: str, rows: Iterable[tuple[str, float, str]]) -> int:
 
             return postgres.load(url, rows)
         case _:
-            raise ConfigurationError(f"{_named(url)}: no such kind of history to load into; expected {KINDS}")
+            raise ConfigurationError(
+                f"{_named(url)}: no such kind of history to load into; expected sqlite:///PATH or postgresql://USER@HOST:PORT/DATABASE"
+            )
 
 
 def _named(url: str) -> str:

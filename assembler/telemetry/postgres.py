@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from assembler.core.snapshots import Aggregate, Sample, aggregate
+from assembler.core.samples import Aggregate, Sample, aggregate
 from assembler.errors import ConfigurationError, TelemetryError
 from assembler.telemetry.postgres_server import Connection, Server, encoding_of, find_tables, is_text
 

@@ -8,7 +8,7 @@ from operator import itemgetter
 from pathlib import Path
 from urllib.parse import quote
 
-from assembler.core.snapshots import Aggregate, Sample, aggregate
+from assembler.core.samples import Aggregate, Sample, aggregate
 from assembler.errors import TelemetryError
 
 _SCHEMA = """
@@ -35,13 +35,22 @@ ORDER BY k.id, s.time
 
 
 class SqliteHistory:
-    """A history in an SQLite file, opened for reading."""
+    """A history in an SQLite file, opened for reading.
 
-    def __init__(self, path: str) -> None:
-        if not Path(path).is_file():
-            hint = f"; an absolute path has four slashes: sqlite:////{path}" if Path(f"/{path}").is_file() else ""
-            raise TelemetryError(f"there is no history {path}{hint}")
+    Parameters
+    ----------
+    path : str
+        The file; with a connection, what messages call it.
+    connection : sqlite3.Connection, optional
+        To an open history, which is then closed with this one.
+    """
+
+    def __init__(self, path: str, connection: sqlite3.Connection | None = None) -> None:
         self._path = path
+        if connection is not None:
+            self._connection = connection
+            return
+        check_file(path, "sqlite")
         try:
             self._connection = sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, check_same_thread=False)
             self._connection.execute("SELECT keyword, time, value FROM samples LIMIT 1")
@@ -98,24 +107,36 @@ def load(path: str, rows: Iterable[tuple[str, float, str]]) -> int:
     except sqlite3.Error as error:
         raise TelemetryError(f"{path}: {error}") from error
     try:
-        connection.executescript(_SCHEMA)
-        numbers: dict[str, int] = dict(connection.execute("SELECT name, id FROM keywords"))
-        count = 0
-
-        def numbered() -> Iterable[tuple[int, float, str]]:
-            nonlocal count
-            for name, time, value in rows:
-                if name not in numbers:
-                    numbers[name] = len(numbers) + 1
-                count += 1
-                yield numbers[name], time, value
-
-        with connection:
-            known = len(numbers)
-            connection.executemany("INSERT OR REPLACE INTO samples (keyword, time, value) VALUES (?, ?, ?)", numbered())
-            connection.executemany("INSERT INTO keywords (name, id) VALUES (?, ?)", list(numbers.items())[known:])
+        return add(connection, rows)
     except sqlite3.Error as error:
         raise TelemetryError(f"{path}: {error}") from error
     finally:
         connection.close()
+
+
+def add(connection: sqlite3.Connection, rows: Iterable[tuple[str, float, str]]) -> int:
+    """Add samples as `load` does, through a connection."""
+    connection.executescript(_SCHEMA)
+    numbers: dict[str, int] = dict(connection.execute("SELECT name, id FROM keywords"))
+    count = 0
+
+    def numbered() -> Iterable[tuple[int, float, str]]:
+        nonlocal count
+        for name, time, value in rows:
+            if name not in numbers:
+                numbers[name] = len(numbers) + 1
+            count += 1
+            yield numbers[name], time, value
+
+    with connection:
+        known = len(numbers)
+        connection.executemany("INSERT OR REPLACE INTO samples (keyword, time, value) VALUES (?, ?, ?)", numbered())
+        connection.executemany("INSERT INTO keywords (name, id) VALUES (?, ?)", list(numbers.items())[known:])
     return count
+
+
+def check_file(path: str, scheme: str) -> None:
+    """Raise a TelemetryError when there is no file at the path of a URL."""
+    if not Path(path).is_file():
+        hint = f"; an absolute path has four slashes: {scheme}:////{path}" if Path(f"/{path}").is_file() else ""
+        raise TelemetryError(f"there is no history {path}{hint}")

@@ -7,7 +7,7 @@ import pytest
 
 from assembler.core.exposure import SubFits, collect
 from assembler.core.plan import Plan
-from assembler.core.snapshots import Answers
+from assembler.core.samples import Answers
 
 
 @pytest.fixture

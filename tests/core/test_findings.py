@@ -8,7 +8,7 @@ from assembler.core.findings import CODES, SETTLED_IN_YAML, finding, has_errors
 
 def test_codes_are_words_with_a_meaning_and_a_severity():
     for code, (severity, meaning) in CODES.items():
-        assert re.fullmatch(r"[a-z]+(-[a-z]+)*", code)
+        assert re.fullmatch(r"[a-z]+(-[a-z0-9]+)*", code)
         assert severity in ("info", "warning", "error")
         assert meaning.endswith(".")
 

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -10,8 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assembler.core.cards import is_value_text, value_of
-from assembler.core.instrument import ExposureRule, Instrument, Snapshot, TelemetryKeyword
-from assembler.core.snapshots import Aggregate, Answers, Sample, aggregate, field_of, snapshot_cards, telemetry_table
+from assembler.core.instants import unix_seconds
+from assembler.core.instrument import Event, ExposureRule, Instrument, Snapshot, TelemetryKeyword
+from assembler.core.samples import Aggregate, Answers, Sample, aggregate
+from assembler.core.snapshots import field_of, number_text, snapshot_cards
+from assembler.core.tables import read_table
+from assembler.core.telemetry import recorded, telemetry_table
 
 
 def instrument(*snapshots: Snapshot, table: tuple[TelemetryKeyword, ...] = ()) -> Instrument:
@@ -139,3 +144,140 @@ def test_the_table_falls_back_to_the_last_value_before_the_exposure():
     row = dict(zip([c.name for c in table.columns], table.rows[0], strict=True))
     assert (row["average"], row["stddev"], row["min"], row["max"], row["samples"]) == (21.5, 0.0, 21.5, 21.5, 0)
     assert (row["begin"], row["begin_time"], row["cards"]) == ("21.5", "1970-01-01T00:00:10.000000", "TEMP@begin")
+
+
+def written(one: TelemetryKeyword, told: Answers) -> tuple[object, list[str]]:
+    """Return the value of a keyword's card, None where there is no card, and the codes of the findings."""
+    cards, findings = snapshot_cards(instrument(snapshot("end", one)), told)
+    found = [fits.Card.fromstring(c).value for c in cards if c.startswith(f"{one.card:8}=")]
+    return (found[0] if found else None), [f.code for f in findings]
+
+
+@pytest.mark.parametrize(
+    ("facts", "value", "codes"),
+    [
+        ({}, None, ["not-available"]),
+        ({"required": False}, None, ["optional-not-available"]),
+        ({"default": "7"}, 7, ["default-used"]),
+        ({"missing": "undefined"}, fits.card.UNDEFINED, ["not-available"]),
+    ],
+)
+def test_what_is_missing_is_written_as_the_yaml_says_and_never_invented(facts, value, codes):
+    assert written(keyword("N", form="int", **facts), answers()) == (value, codes)
+
+
+def test_a_default_does_not_stand_in_for_a_history_that_did_not_answer():
+    one = keyword("N", form="int", default="7")
+    assert written(one, Answers(instants={"end": 13}, failure="db: away")) == (None, ["history-unavailable"])
+    assert written(one, Answers(instants={"end": 13})) == (None, ["no-history"])
+
+
+@pytest.mark.parametrize(
+    ("text", "facts", "value", "codes"),
+    [
+        ("1250", {"scale": "0.001"}, 1.25, []),
+        ("0.1", {"scale": "3"}, 0.3, []),
+        ("2.71828", {"format": "%.2f"}, 2.72, []),
+        ("Off", {"scale": "2"}, fits.card.UNDEFINED, ["type-differs"]),
+        ("300", {"low": 0.0, "high": 100.0}, 300.0, ["out-of-range"]),
+        ("300", {"low": 0.0, "high": 100.0, "scale": "0.01"}, 3.0, []),
+        ("-1", {"low": 0.0}, -1.0, ["out-of-range"]),
+    ],
+)
+def test_a_number_is_scaled_formatted_and_held_against_its_range(text, facts, value, codes):
+    assert written(keyword("N", form="float", **facts), answers(N=text)) == (value, codes)
+
+
+@given(st.decimals(-(10**9), 10**9, places=4), st.sampled_from(["0.001", "1000", "0.1", "3"]))
+def test_scaling_is_exact(number, scale):
+    assert Decimal(number_text(str(number), "float", scale)) == number * Decimal(scale)
+
+
+@pytest.mark.parametrize(("during", "value"), [("first", 3.0), ("last", 2.0), ("min", 1.0), ("max", 3.0), ("mean", 2.0)])
+def test_a_value_over_the_exposure_is_that_of_its_samples(during, value):
+    over = aggregate([(11.0, "3.0"), (12.0, "1.0"), (12.5, "2.0")])
+    told = replace(answers(N="9.0"), aggregates={"svc.N": over})
+    assert written(keyword("N", form="float", during=during), told) == (value, [])
+
+
+def test_without_a_sample_over_the_exposure_it_is_the_value_with_which_it_began():
+    assert written(keyword("N", form="float", during="max"), answers(N="9.0")) == (9.0, [])
+
+
+def at(seconds: float, **more: object) -> Answers:
+    """Return answers with one value, of 100 s after 1970, asked for at an instant."""
+    sample = {"svc.N": Sample(time=100.0, value="here"), "svc.FIELD": Sample(time=1.0, value="M31")}
+    return Answers(instants={"end": int(seconds * 1e9)}, values={"end": sample}, asked=True, **more)
+
+
+@pytest.mark.parametrize(("asked", "codes"), [(160.0, []), (160.001, ["stale"])])
+def test_a_value_that_is_too_old_is_written_and_said(asked, codes):
+    assert written(keyword("N", max_age=60 * 10**9), at(asked)) == ("here", codes)
+
+
+@pytest.mark.parametrize(
+    ("rule", "previous", "before", "codes"),
+    [
+        ("always", 101, {}, ["not-refreshed"]),
+        ("always", 100, {}, []),
+        ("always", None, {}, []),
+        ("svc.FIELD", 101, {"svc.FIELD": Sample(time=1.0, value="M31")}, []),
+        ("svc.FIELD", 101, {"svc.FIELD": Sample(time=0.5, value="M33")}, ["not-refreshed"]),
+        ("svc.FIELD", 101, {}, []),
+    ],
+)
+def test_what_has_to_change_between_exposures_and_did_not_is_said(rule, previous, before, codes):
+    told = at(200.0, previous=previous and previous * 10**9, before=before)
+    assert written(keyword("N", must_refresh=rule), told) == ("here", codes)
+
+
+@pytest.mark.parametrize(
+    ("facts", "codes"),
+    [
+        ({"suspect": ("here", "None")}, ["suspect-value"]),
+        ({"suspect": ("None",)}, []),
+        ({"suspect": ("here",), "suspect_when": {"svc.FIELD": ("M31",)}}, ["suspect-value"]),
+        ({"suspect": ("here",), "suspect_when": {"svc.FIELD": ("M33",)}}, []),
+        ({"suspect": ("here",), "suspect_when": {"svc.NONE": ("M33",)}}, []),
+    ],
+)
+def test_a_word_for_not_knowing_is_said_where_it_should_be_known(facts, codes):
+    assert written(keyword("N", **facts), at(200.0)) == ("here", codes)
+
+
+TIMES = st.floats(-1e300, 4e9) | st.sampled_from([float("-inf"), 0.0, 1713772832.9861791])
+VALUES = st.text(max_size=12) | st.from_regex(r"[0-9]{1,3}\.[0-9]{1,4}", fullmatch=True) | st.just("x" * 5000) | st.just("blanks  ")
+SAMPLES = st.dictionaries(TIMES, VALUES, max_size=8)
+INSTANTS = st.lists(st.integers(0, 2 * 10**18), min_size=4, max_size=4, unique=True).map(sorted)
+
+
+@given(st.fixed_dictionaries({"svc.A": SAMPLES, "svc.B": SAMPLES, "svc.C": SAMPLES}), INSTANTS)
+def test_telemetry_that_was_recorded_gives_the_same_cards(history, moments):
+    """The table alone answers as the history did, whatever the history holds."""
+    instants = dict(zip(("begin", "shutter", "middle", "end"), moments, strict=True))
+    shutter = replace(snapshot("shutter", keyword("C1", "svc.C")), event=Event(source="svc.B", form="broadcast"))
+    one = instrument(
+        snapshot("begin", keyword("A1", "svc.A"), keyword("B1", "svc.B", form="float", during="last")),
+        snapshot("middle", keyword("A2", "svc.A", form="float", max_age=10**12), keyword("B2", "svc.B", during="first")),
+        snapshot("end", keyword("A3", "svc.A", form="float", during="mean"), keyword("C2", "svc.C", form="int", default="3")),
+        shutter,
+    )
+
+    def as_of(samples, instant):
+        times = [t for t in samples if t <= unix_seconds(instant)]
+        return Sample(time=max(times), value=samples[max(times)]) if times else None
+
+    def ask(samples, aggregates, further):
+        values = {m: {n: s for n, told in samples.items() if (s := as_of(told, i))} for m, i in instants.items()}
+        return Answers(instants=instants, values=values, aggregates=aggregates, further=further, asked=True)
+
+    begin, end = unix_seconds(instants["begin"]), unix_seconds(instants["end"])
+    within = {n: [(t, v) for t, v in sorted(s.items()) if begin <= t <= end] for n, s in history.items()}
+    further = {"svc.B": (s,)} if (s := as_of(history["svc.B"], instants["middle"])) else {}
+    first = ask(history, {n: aggregate(pairs) for n, pairs in within.items() if pairs}, further)
+    table = telemetry_table(one, first)
+    kept = recorded(read_table(table.cards(), table.data()), instants)
+    samples = {n: {s.time: s.value for s in told} for n, told in kept.samples.items()}
+    edges = {n: [s for s in kept.samples[n] if begin <= s.time <= end] for n in kept.samples}
+    numbers = {n: replace(a, first=edges[n][0], last=edges[n][-1]) if edges[n] else a for n, a in kept.aggregates.items()}
+    assert snapshot_cards(one, ask(samples, numbers, further))[0] == snapshot_cards(one, first)[0]

@@ -3,11 +3,13 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from memory import SCALES
 
+from assembler.core.candidates import SERVICE, Candidate, read_candidate
 from assembler.core.exposure import Hdu, SubFits
 from assembler.core.instants import SECOND, parse_iso
 from assembler.core.instrument import ExposureRule, Origin, OriginTimes, ServiceTime
-from assembler.core.times import SERVICE, Candidate, read_candidate, reconcile, service_moments, time_cards
+from assembler.core.times import reconcile, service_moments, time_cards
 
 T0 = parse_iso("2024-04-22T08:00:32.886179")
 RULE = ExposureRule(
@@ -31,7 +33,7 @@ def service(begin: float | None, end: float | None) -> Candidate:
 
 
 def decided(told: Candidate | None, *files: Candidate) -> tuple[float | None, float | None, list[str]]:
-    times, findings = reconcile(RULE, told, files)
+    times, findings = reconcile(RULE, told, files, SCALES)
     begin, end = (None if t is None else (t - T0) / SECOND for t in (times.begin, times.end))
     return begin, end, [f.code for f in findings if f.severity != "info"]
 
@@ -86,12 +88,12 @@ def test_the_order_of_the_files_does_not_matter(files, told, random):
     shuffled = list(candidates)
     random.shuffle(shuffled)
     asked = service(*told) if told else None
-    assert reconcile(RULE, asked, candidates) == reconcile(RULE, asked, shuffled)
+    assert reconcile(RULE, asked, candidates, SCALES) == reconcile(RULE, asked, shuffled, SCALES)
 
 
 @given(FILES, st.one_of(st.none(), st.tuples(SECONDS, SECONDS)))
 def test_begin_middle_and_end_are_in_order_or_it_is_said(files, told):
-    times, findings = reconcile(RULE, service(*told) if told else None, [file(*f) for f in files])
+    times, findings = reconcile(RULE, service(*told) if told else None, [file(*f) for f in files], SCALES)
     codes = {f.code for f in findings}
     if times.begin is None:
         assert "no-times" in codes
@@ -128,19 +130,14 @@ def sub(*cards: str) -> SubFits:
     ],
 )
 def test_begin_and_end_are_read_with_their_form_and_unit(cards, times, begin, elapsed):
-    candidate, findings = read_candidate(origin(**times), sub(*cards))
+    candidate, findings = read_candidate(origin(**times), sub(*cards), SCALES)
     assert not findings
     assert candidate.begin == begin
     assert candidate.end - candidate.begin == elapsed
 
 
 def test_what_is_no_time_is_said_and_not_believed():
-    candidate, (finding,) = read_candidate(origin(), sub("BEGIN   = 'Tuesday'"))
+    candidate, (finding,) = read_candidate(origin(), sub("BEGIN   = 'Tuesday'"), SCALES)
     assert candidate.begin is None
     assert finding.code == "time-unreadable"
     assert "/night/cam.fits" in finding.message
-
-
-def test_a_time_scale_other_than_utc_is_said():
-    _, findings = read_candidate(origin(), sub("TIMESYS = 'TAI'", "BEGIN   = '2024-04-22T08:00:32'"))
-    assert [f.code for f in findings] == ["time-scale"]

@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 import psycopg
 import pytest
 
-from assembler.core.snapshots import NOTHING, Sample
+from assembler.core.samples import NOTHING, Sample
 from assembler.errors import TelemetryError
 from assembler.telemetry import postgres
 from assembler.telemetry.history import load_history

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from samples import ASKED, INSTANTS, TIME, expected_as_of, expected_during, samples
 
-from assembler.core.snapshots import Sample
+from assembler.core.samples import Sample
 from assembler.errors import ConfigurationError, TelemetryError
 from assembler.telemetry.history import open_history
 from assembler.telemetry.sqlite import load

@@ -1,0 +1,56 @@
+"""Time scales: as the standard has them, exact, and without a network."""
+
+import socket
+
+import pytest
+from astropy.time import Time
+from hypothesis import given
+from hypothesis import strategies as st
+
+from assembler.core.instants import SECOND, format_iso, parse_iso
+from assembler.service.scales import SCALES
+
+SINCE_1972 = st.integers(parse_iso("1972-01-02T00:00:00"), parse_iso("2027-01-01T00:00:00"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_network():
+    """Fail whoever opens a socket."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket, "socket", None)
+        patch.setattr(socket, "create_connection", None)
+        yield
+
+
+@pytest.mark.parametrize(
+    ("clock", "scale", "utc"),
+    [
+        ("2024-04-22T08:01:09.886179", "TAI", "2024-04-22T08:00:32.886179"),
+        ("2024-04-22T08:01:09.886179123", "IAT", "2024-04-22T08:00:32.886179123"),
+        ("2024-04-22T08:01:42.070179", "TT", "2024-04-22T08:00:32.886179"),
+        ("2024-04-22T08:00:50.886179", "GPS", "2024-04-22T08:00:32.886179"),
+        ("2014-07-24T00:00:35", "TAI", "2014-07-24T00:00:00"),
+        ("2017-01-01T00:00:37", "TAI", "2017-01-01T00:00:00"),
+        ("2017-01-01T00:00:35.5", "TAI", "2016-12-31T23:59:59.5"),
+    ],
+)
+def test_a_clock_of_another_scale_is_read_in_utc(clock, scale, utc):
+    assert format_iso(SCALES.to_utc(parse_iso(clock), scale)) == format_iso(parse_iso(utc))
+
+
+@given(SINCE_1972)
+def test_tai_is_a_whole_number_of_seconds_ahead(instant):
+    ahead = instant - SCALES.to_utc(instant, "TAI")
+    assert ahead % SECOND == 0
+    assert 10 <= ahead // SECOND <= 37
+
+
+@given(SINCE_1972, st.sampled_from(["TDB", "TCG", "TCB", "UT1"]))
+def test_the_other_scales_are_those_of_astropy(instant, scale):
+    told = Time(SCALES.to_utc(instant, scale) / 1e9, format="unix", scale="utc")
+    asked = Time(format_iso(instant, digits=9), scale=scale.lower())
+    assert abs((getattr(told, scale.lower()) - asked).to_value("s")) < 1e-4
+
+
+def test_leap_seconds_are_known_for_a_while():
+    assert SCALES.expires() > parse_iso("2026-01-01T00:00:00")
