@@ -31,7 +31,9 @@ _WORDS = {"error": "ERROR", "warning": "warning", "info": "info"}
 
 INSTRUMENT = click.option("-i", "--instrument", "yaml", metavar="FILE", help="The instrument's YAML [default: prefixes.yaml].")
 HISTORY = click.option(
-    "--history", metavar="URL", help="The keyword history, sqlite:///PATH, or an L0 in its place, l0://PATH [default: none]."
+    "--history",
+    metavar="URL",
+    help="The keyword history, sqlite:///PATH or postgresql://HOST/DATABASE, or an L0 in its place, l0://PATH [default: none].",
 )
 PATIENCE = click.option(
     "--patience", metavar="TIME", default="10 s", show_default=True, help="How long the exposure may wait for the keyword history in all."
@@ -227,7 +229,7 @@ def telemetry() -> None:
 
 @telemetry.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
-@click.option("--history", required=True, metavar="URL", help="sqlite:///PATH; made where it is not there.")
+@click.option("--history", required=True, metavar="URL", help="sqlite:///PATH, made where it is not there, or postgresql://HOST/DATABASE.")
 @JSON
 def load(files: tuple[str, ...], history: str, as_json: bool) -> int:
     """Add samples from CSV, or JSON lines (.jsonl), to a history: service, keyword, time [UNIX s], value.

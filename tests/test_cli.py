@@ -86,6 +86,7 @@ def test_given_files_and_json(call, night, tmp_path):
         (["assemble", "green=/nowhere.fits"], 3, "there is no such file"),
         (["assemble", "tests", "--frame", "1", "--history", "sqlite:///nowhere.db"], 5, "there is no history"),
         (["assemble", "tests", "--frame", "1", "--history", "mongodb://x"], 2, "expected sqlite:///PATH"),
+        (["assemble", "tests", "--frame", "1", "--history", "postgresql://u:p@host:x/db"], 2, "expected postgresql://USER"),
         (["assemble", "tests", "--frame", "1", "-i", "nowhere.yaml"], 2, "nowhere.yaml: cannot be read"),
         (["plan", "--lint", "-i", "pyproject.toml"], 2, "pyproject.toml:"),
         (["verify", "Makefile"], 1, ""),
@@ -93,6 +94,7 @@ def test_given_files_and_json(call, night, tmp_path):
         (["explain", "Makefile", " "], 2, "name a keyword"),
         (["explain", "Makefile", "DATE"], 3, "no FITS file"),
         (["telemetry", "load", "Makefile", "--history", "sqlite:////nowhere/x.db"], 5, "no directory"),
+        (["telemetry", "load", "Makefile", "--history", "postgresql://u:p@127.0.0.1:1/db"], 5, "PostgreSQL at 127.0.0.1:1/db: "),
         (["frobnicate"], 2, "No such command"),
     ],
 )

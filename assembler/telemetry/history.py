@@ -1,13 +1,17 @@
 """Keyword histories: who broadcast what when. One protocol; each backend is a module of this package."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 from assembler.core.samples import Aggregate, Sample
 from assembler.errors import ConfigurationError
 
-KINDS = "sqlite:///PATH, csv:///PATH, jsonl:///PATH, influx2://HOST:PORT/ORG/BUCKET or influx3://HOST:PORT/DATABASE"
+KINDS = (
+    "sqlite:///PATH, postgresql://USER@HOST:PORT/DATABASE, csv:///PATH, jsonl:///PATH, influx2://HOST:PORT/ORG/BUCKET "
+    "or influx3://HOST:PORT/DATABASE"
+)
 """What the URL of a history may look like, for messages."""
 
 
@@ -55,6 +59,11 @@ def open_history(url: str) -> History:
             from assembler.telemetry.sqlite import SqliteHistory
 
             return SqliteHistory(path_of(url))
+        case "postgresql" | "postgres":
+            with _psycopg():
+                from assembler.telemetry.postgres import PostgresHistory
+
+            return PostgresHistory(url)
         case "csv" | "jsonl" as form:
             from assembler.telemetry.logs import LogHistory
 
@@ -64,7 +73,7 @@ def open_history(url: str) -> History:
 
             return open_influx(url, os.environ.get("INFLUX_TOKEN", ""))
         case _:
-            raise ConfigurationError(f"{url}: no such kind of history; expected {KINDS}")
+            raise ConfigurationError(f"{_named(url)}: no such kind of history; expected {KINDS}")
 
 
 def load_history(url: str, rows: Iterable[tuple[str, float, str]]) -> int:
@@ -73,7 +82,7 @@ def load_history(url: str, rows: Iterable[tuple[str, float, str]]) -> int:
     Parameters
     ----------
     url : str
-        The history is made where it is not there.
+        A history in a file is made where it is not there; in a server, the tables are.
     rows : iterable of (str, float, str)
         ``service.KEYWORD``, UNIX seconds, value; of the same keyword and time, the last one counts.
     """
@@ -82,8 +91,28 @@ def load_history(url: str, rows: Iterable[tuple[str, float, str]]) -> int:
             from assembler.telemetry import sqlite
 
             return sqlite.load(path_of(url), rows)
+        case "postgresql" | "postgres":
+            with _psycopg():
+                from assembler.telemetry import postgres
+
+            return postgres.load(url, rows)
         case _:
-            raise ConfigurationError(f"{url}: no such kind of history to load into; expected sqlite:///PATH")
+            raise ConfigurationError(
+                f"{_named(url)}: no such kind of history to load into; expected sqlite:///PATH or postgresql://USER@HOST:PORT/DATABASE"
+            )
+
+
+def _named(url: str) -> str:
+    """Return what may be told of a URL of any kind: nothing that could be a password."""
+    return "that URL" if "@" in url or "password" in url else url
+
+
+@contextmanager
+def _psycopg() -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        raise ConfigurationError(f"a history in PostgreSQL needs psycopg ({error}); install l0-assembler[postgres]") from error
 
 
 def path_of(url: str) -> str:
