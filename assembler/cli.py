@@ -33,7 +33,7 @@ INSTRUMENT = click.option("-i", "--instrument", "yaml", metavar="FILE", help="Th
 HISTORY = click.option(
     "--history",
     metavar="URL",
-    help="The keyword history, sqlite:///PATH or postgresql://HOST/DATABASE, or an L0 in its place, l0://PATH [default: none].",
+    help="The keyword history: sqlite:///, postgresql://, csv:///, jsonl:///, influx2://, influx3://; l0://PATH, to replay an L0's.",
 )
 PATIENCE = click.option(
     "--patience", metavar="TIME", default="10 s", show_default=True, help="How long the exposure may wait for the keyword history in all."
@@ -326,7 +326,8 @@ def _history(url: str | None, patience: str) -> "Iterator[History | None]":
     from assembler.service.replay import open_history
     from assembler.telemetry.patience import Patience
 
-    lent = Patience(open_history(url), _seconds(patience))
+    seconds = _seconds(patience)
+    lent = Patience(open_history(url, seconds), seconds)
     try:
         yield lent.exposure()
     finally:

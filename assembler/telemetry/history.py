@@ -14,6 +14,9 @@ KINDS = (
 )
 """What the URL of a history may look like, for messages."""
 
+PATIENCE = 10.0
+"""How long a server may take for one answer, unless told otherwise [s]."""
+
 
 class History(Protocol):
     """A keyword history, asked by one thread at a time. Names are ``service.KEYWORD``, times UNIX seconds [s]."""
@@ -41,10 +44,17 @@ class History(Protocol):
         ...
 
 
-def open_history(url: str) -> History:
+def open_history(url: str, patience: float = PATIENCE) -> History:
     """Open the history that a URL names, for reading.
 
     A file has to be there; a server is called when the first question is asked.
+
+    Parameters
+    ----------
+    url : str
+    patience : float
+        How long a server may take for one answer [s]; what all questions of an exposure may take is the caller's business
+        (`assembler.telemetry.patience`).
 
     Raises
     ------
@@ -63,7 +73,7 @@ def open_history(url: str) -> History:
             with _psycopg():
                 from assembler.telemetry.postgres import PostgresHistory
 
-            return PostgresHistory(url)
+            return PostgresHistory(url, timeout=patience)
         case "csv" | "jsonl" as form:
             from assembler.telemetry.logs import LogHistory
 
@@ -71,7 +81,7 @@ def open_history(url: str) -> History:
         case "influx2" | "influx2+https" | "influx3" | "influx3+https":
             from assembler.telemetry.influx import open_influx
 
-            return open_influx(url, os.environ.get("INFLUX_TOKEN", ""))
+            return open_influx(url, os.environ.get("INFLUX_TOKEN", ""), patience)
         case _:
             raise ConfigurationError(f"{_named(url)}: no such kind of history; expected {KINDS}")
 

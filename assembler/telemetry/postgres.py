@@ -14,10 +14,8 @@ from psycopg import sql
 
 from assembler.core.samples import Aggregate, Sample, aggregate
 from assembler.errors import ConfigurationError, TelemetryError
+from assembler.telemetry.history import PATIENCE
 from assembler.telemetry.postgres_server import Connection, Server, encoding_of, find_tables, is_text
-
-TIMEOUT = 10.0
-"""What the server may take for one statement, unless told otherwise [s]."""
 
 _LONGEST_NAME = 63  # bytes of a table's name; PostgreSQL cuts what is longer
 _IDLE_TIMEOUT = 60  # s; a transaction of an assembler that was frozen ends, and is in nobody's way
@@ -80,7 +78,7 @@ class PostgresHistory:
         When it is no such URL.
     """
 
-    def __init__(self, url: str, *, timeout: float = TIMEOUT) -> None:
+    def __init__(self, url: str, *, timeout: float = PATIENCE) -> None:
         self._server = Server(url)
         self._timeout = timeout
         self._connection: Connection | None = None

@@ -88,3 +88,18 @@ def test_reading_does_not_change_the_history(tmp_path):
     history.close()
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_history_that_is_being_loaded_is_asked_again(tmp_path):
+    path = tmp_path / "history.db"
+    load(str(path), [("met.TEMP", 1.0, "20")])
+    writer = sqlite3.connect(path, isolation_level=None)
+    writer.execute("BEGIN EXCLUSIVE")
+    history = open_history(f"sqlite:///{path}")
+    with pytest.raises(TelemetryError) as told:
+        history.as_of(["met.TEMP"], [1.0])
+    assert told.value.retry
+    writer.execute("ROLLBACK")
+    writer.close()
+    assert history.as_of(["met.TEMP"], [1.0])[0]["met.TEMP"].value == "20"
+    history.close()
