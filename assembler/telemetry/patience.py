@@ -123,8 +123,10 @@ class _Question(threading.Thread, Generic[T]):
                 self.answer.append(self._question(self._history))
             except TelemetryError as error:
                 self.failure = error
-                if not error.retry or self._clock() + pause >= self._deadline:
+                left = self._deadline - self._clock()
+                if not error.retry or left <= 2 * _FIRST_PAUSE:
                     return
+                pause = min(pause, left / 2)
             except BaseException as error:  # noqa: BLE001 - raised again by the thread that asked
                 self.bug = error
                 return
