@@ -21,7 +21,7 @@ _HOMES = {
     "l0_name": "assembler.core.plan",
     "load_corrections": "assembler.corrections",
     "load_instrument": "assembler.config",
-    "open_history": "assembler.telemetry.history",
+    "open_history": "assembler.service.replay",
     "plan_exposure": "assembler.service.pipeline",
     "plan_l0": "assembler.core.plan",
     "verify_file": "assembler.fits.verifier",

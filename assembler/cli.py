@@ -4,7 +4,6 @@
 assembled; 4 output or storage failed; 5 telemetry cannot be reached.
 """
 
-import json
 import os
 import signal
 import sys
@@ -13,21 +12,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from assembler import __version__
+from assembler import __version__, console
 from assembler.errors import AssemblerError, ConfigurationError, InputError, VerificationError
 
 if TYPE_CHECKING:
     from assembler.core.corrections import Correction
-    from assembler.core.findings import Finding
     from assembler.core.instrument import Instrument
     from assembler.service.finder import Found
     from assembler.telemetry.history import History
 
-_WORDS = {"error": "ERROR", "warning": "warning", "info": "info"}
 
 INSTRUMENT = click.option("-i", "--instrument", "yaml", metavar="FILE", help="The instrument's YAML [default: prefixes.yaml].")
 HISTORY = click.option(
@@ -54,7 +51,7 @@ def run() -> int:
     try:
         result = command.main(standalone_mode=False, prog_name="assembler")
     except AssemblerError as error:
-        click.echo(f"assembler: {_one_line(str(error))}", err=True)
+        click.echo(f"assembler: {console.one_line(str(error))}", err=True)
         return error.exit_code
     except click.ClickException as error:
         error.show()
@@ -113,12 +110,12 @@ def assemble(
         outcome = pipeline.assemble(found, opened, target, corrections=wrong, version=__version__, clock=time.time_ns)
     plan = outcome.plan
     if as_json:
-        _print_json({"path": str(outcome.path), "made": outcome.made, "findings": [_finding(f) for f in plan.findings]})
+        console.print_json({"path": str(outcome.path), "made": outcome.made, "findings": [console.finding(f) for f in plan.findings]})
     else:
         click.echo(str(outcome.path))
         if not outcome.made:
             click.echo("it was there already, and is the same", err=True)
-        _tell([f for f in plan.findings if f.severity != "info"])
+        console.tell([f for f in plan.findings if f.severity != "info"])
     return 1 if has_errors(plan.findings) else 0
 
 
@@ -157,17 +154,17 @@ def plan(
     instrument = _load(yaml)
     wrong = _corrections(corrections, yaml, instrument)
     if lint and not inputs:
-        return _print_lint(instrument, (), as_json=as_json)
+        return console.print_lint(instrument, (), as_json=as_json)
     found = _find(instrument, inputs, frame)
     with _history(history, patience) as opened:
         target = _out(out, instrument, inputs, frame)
         planned = pipeline.plan_exposure(found, opened, target, corrections=wrong, version=__version__, now=time.time_ns())
     if lint:
-        return _print_lint(instrument, planned.findings, as_json=as_json)
+        return console.print_lint(instrument, planned.findings, as_json=as_json)
     if as_json:
         click.echo(core.to_json(planned))
     else:
-        _print_plan(planned)
+        console.print_plan(planned)
     return 1 if has_errors(planned.findings) else 0
 
 
@@ -189,12 +186,12 @@ def verify(files: tuple[str, ...], as_json: bool) -> int:
             verify_l0(Path(file))
             results[file] = ""
         except (InputError, VerificationError) as error:
-            results[file] = _one_line(str(error).removeprefix(f"{file}: "))
+            results[file] = console.one_line(str(error).removeprefix(f"{file}: "))
             codes.add(error.exit_code)
         if not as_json:
             click.echo(f"{file}: {'FAILED: ' + results[file] if results[file] else 'verified'}")
     if as_json:
-        _print_json([{"file": file, "verified": not told, "problem": told} for file, told in results.items()])
+        console.print_json([{"file": file, "verified": not told, "problem": told} for file, told in results.items()])
     return min(codes, default=0)
 
 
@@ -216,9 +213,9 @@ def explain(l0: str, keyword: str, as_json: bool) -> int:
 
     accounts = explain_card(Path(l0), keyword.strip().upper())
     if as_json:
-        _print_json([asdict(a) for a in accounts])
+        console.print_json([asdict(a) for a in accounts])
     else:
-        click.echo("\n\n".join("\n".join(map(_visible, a.lines())) for a in accounts))
+        click.echo("\n\n".join("\n".join(map(console.visible, a.lines())) for a in accounts))
     return 0
 
 
@@ -239,12 +236,12 @@ def load(files: tuple[str, ...], history: str, as_json: bool) -> int:
     \b
     assembler telemetry load telemetry.csv --history sqlite:///history.db
     """  # noqa: D301
-    from assembler.telemetry.history import load_history
     from assembler.telemetry.load import read_samples
+    from assembler.telemetry.urls import load_history
 
     counts = {file: load_history(history, read_samples(Path(file))) for file in files}
     if as_json:
-        _print_json(counts)
+        console.print_json(counts)
     else:
         for file, count in counts.items():
             click.echo(f"{file}: {count} samples")
@@ -271,10 +268,10 @@ def compare(l0: str, history: str, patience: str, as_json: bool) -> int:
         assert opened is not None
         changes = replay.compare(recorded, opened)
     if as_json:
-        _print_json([asdict(change) for change in changes])
+        console.print_json([asdict(change) for change in changes])
     else:
         for change in changes:
-            click.echo(_one_line(f"{change.keyword} {change.what}: {change.l0} in the L0, {change.history} in the history"))
+            click.echo(console.one_line(f"{change.keyword} {change.what}: {change.l0} in the L0, {change.history} in the history"))
         click.echo(f"{len(recorded.names)} keywords, {len(changes)} differences", err=True)
     return 1 if changes else 0
 
@@ -356,77 +353,3 @@ def _stopped_by_signals() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _print_plan(planned: Any) -> None:
-    from assembler.core.plan import Source
-    from assembler.core.times import time_table
-
-    click.echo(f"# {planned.filename}\n")
-    for card in planned.hdus[0].cards:
-        click.echo(card.rstrip())
-    click.echo("\n# Times: source, begin, end, their distances from the exposure's and the tolerance [s]; durations [s]")
-    for row in time_table(planned.times):
-        click.echo(" ".join(f"{cell:{width}}" for cell, width in zip(row, (20, 29, 29, 18, 18, 0), strict=True)).rstrip())
-    click.echo("\n# HDUs")
-    for number, hdu in enumerate(planned.hdus):
-        data = hdu.data
-        told = f"{data.length} bytes of {_visible(data.path)}, HDU {data.hdu}" if isinstance(data, Source) else ""
-        if data is not None and not told:
-            told = f"{len(data.rows)} rows"
-        click.echo(f"{number:4} {hdu.name:24} {len(hdu.cards):5} cards  {told}".rstrip())
-    click.echo("\n# Input cards: origin, HDU, card, fate, where it is now")
-    for row in planned.ledger:
-        card = row.card if row.card.isprintable() and row.card.isascii() else ascii(row.card)[1:-1]
-        now = f"{row.extension} {row.keyword}{f', corrected to {row.correction}' if row.correction else ''}"
-        click.echo(f"{row.origin:10} {row.hdu:3} {row.number:4}  {card[:32]:32}  {row.fate:9}  {now}".rstrip())
-    click.echo("\n# Findings")
-    for found in planned.findings:
-        click.echo(_line(found))
-
-
-def _print_lint(instrument: "Instrument", findings: "Sequence[Finding]", *, as_json: bool) -> int:
-    """Print what is wrong with the YAML for the samples, and return the exit code."""
-    from assembler.core.findings import SETTLED_IN_YAML
-    from assembler.core.snapshots import writers
-
-    wrong = [f for f in findings if f.code in SETTLED_IN_YAML]
-    if as_json:
-        _print_json([_finding(f) for f in wrong])
-        return 1 if wrong else 0
-    for found in wrong:
-        click.echo(_line(found))
-    if not wrong:
-        cards = len(writers(instrument))
-        told = f"{len(instrument.origins)} origins, {cards} telemetry cards, {len(instrument.table)} keywords of the table"
-        click.echo(f"{instrument.name}: {told}: fine")
-    return 1 if wrong else 0
-
-
-def _tell(findings: "Sequence[Finding]") -> None:
-    for found in findings:
-        click.echo(_line(found), err=True)
-
-
-def _line(found: "Finding") -> str:
-    about = " ".join(part for part in (found.origin, found.keyword) if part)
-    return f"{_WORDS[found.severity]:8}" + _one_line(f"{found.code}{f' ({about})' if about else ''}: {found.message}")
-
-
-def _finding(found: "Finding") -> dict[str, str]:
-    from dataclasses import asdict
-
-    return asdict(found)
-
-
-def _print_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=1))
-
-
-def _one_line(text: str) -> str:
-    """Return text as one line, without anything that a terminal would act on."""
-    return _visible(" ".join(text.split()))
-
-
-def _visible(text: str) -> str:
-    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)

@@ -43,7 +43,7 @@ def load_instrument(path: Path) -> Instrument:
     known = _recall(memory, text)
     if known is not None:
         return known
-    from assembler.schema import read_instrument  # pydantic and ruamel.yaml cost 0.1 s
+    from assembler.instruments import read_instrument  # pydantic and ruamel.yaml cost 0.1 s
 
     instrument = read_instrument(text, str(path))
     _remember(memory, text, instrument)
@@ -60,7 +60,9 @@ def _memory(path: Path) -> Path:
 
 def _checked_by() -> list[Any]:
     """Return what tells the code that checks from any other: the version, and the files' sizes and times."""
-    files = [Path(__file__).parent / name for name in ("schema.py", "problems.py", "core/instrument.py")]
+    files = [
+        Path(__file__).parent / name for name in ("schema.py", "instruments.py", "contradictions.py", "problems.py", "core/instrument.py")
+    ]
     return [__version__, *([s.st_size, s.st_mtime_ns] for s in map(os.stat, files))]
 
 

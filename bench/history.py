@@ -17,7 +17,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from assembler.telemetry.history import History, load_history, open_history
+from assembler.telemetry.history import History
+from assembler.telemetry.urls import load_history, open_history
 
 KEYWORDS = 500
 ASKED = 300

@@ -29,7 +29,7 @@ def assembler_way(exposure: Exposure) -> Way:
     from assembler.config import load_instrument
     from assembler.service.finder import find_given
     from assembler.service.pipeline import assemble
-    from assembler.telemetry.history import open_history
+    from assembler.telemetry.urls import open_history
 
     instrument = load_instrument(Path(exposure.instrument))
     history = open_history(f"sqlite:///{exposure.history}") if exposure.history else None
@@ -56,7 +56,7 @@ def plan_way(exposure: Exposure) -> Way:
     from assembler.config import load_instrument
     from assembler.service.finder import find_given
     from assembler.service.pipeline import plan_exposure
-    from assembler.telemetry.history import open_history
+    from assembler.telemetry.urls import open_history
 
     instrument = load_instrument(Path(exposure.instrument))
     history = open_history(f"sqlite:///{exposure.history}") if exposure.history else None

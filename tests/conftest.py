@@ -12,7 +12,7 @@ from hypothesis import settings
 
 from assembler.config import load_instrument
 from assembler.core.instrument import Instrument
-from assembler.schema import read_instrument
+from assembler.instruments import read_instrument
 from assembler.service.finder import Found, find_night
 from assembler.service.pipeline import Outcome, assemble
 from assembler.service.replay import open_history

@@ -16,7 +16,7 @@ from assembler.core.instrument import instrument_from
 from assembler.core.prefixes import rule_name
 from assembler.core.snapshots import writers
 from assembler.errors import ConfigurationError
-from assembler.schema import read_instrument
+from assembler.instruments import read_instrument
 
 ROOT = Path(__file__).parent.parent
 GOOD = """\
@@ -201,7 +201,7 @@ class TestMemory:
     @pytest.fixture
     def unchecked(self, monkeypatch):
         """Fail whoever checks a YAML again."""
-        monkeypatch.setattr("assembler.schema.read_instrument", None)
+        monkeypatch.setattr("assembler.instruments.read_instrument", None)
 
     @pytest.mark.parametrize("path", [ROOT / "prefixes.yaml", *(ROOT / "examples").glob("*.yaml")], ids=os.path.basename)
     def test_an_instrument_goes_through_json_and_back(self, path):
@@ -211,7 +211,7 @@ class TestMemory:
 
     def test_the_second_time_it_is_not_checked_again(self, yaml, unchecked, monkeypatch):
         with monkeypatch.context() as patch:
-            patch.setattr("assembler.schema.read_instrument", read_instrument)
+            patch.setattr("assembler.instruments.read_instrument", read_instrument)
             first = load_instrument(yaml)
         assert load_instrument(yaml) == first
 

@@ -16,7 +16,7 @@ from assembler.core.ledger import FATES, ledger_table, read_ledger
 from assembler.core.plan import Source, conclude, from_json, l0_name, to_json
 from assembler.core.tables import read_table
 from assembler.errors import InputError
-from assembler.schema import read_instrument
+from assembler.instruments import read_instrument
 
 NOTHING = Exposure(frame=None, attached=(), missing=())
 COMMENTARY = {"COMMENT", "HISTORY", "", "CONTINUE"}

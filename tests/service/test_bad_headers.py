@@ -12,8 +12,8 @@ import pytest
 from assembler.service.finder import find_night
 from assembler.service.pipeline import plan_exposure
 from assembler.telemetry import sqlite
-from assembler.telemetry.history import open_history
 from assembler.telemetry.load import read_csv
+from assembler.telemetry.urls import open_history
 
 ONE = kpf_night.exposure(1)
 BEGIN, END = ONE.begin, ONE.end

@@ -20,8 +20,8 @@ from assembler.service.finder import find_given, find_night
 from assembler.service.pipeline import assemble
 from assembler.service.reader import explain, verify_l0
 from assembler.telemetry import sqlite
-from assembler.telemetry.history import open_history
 from assembler.telemetry.load import read_csv
+from assembler.telemetry.urls import open_history
 
 
 @pytest.fixture(scope="module")

@@ -17,9 +17,9 @@ from influx_servers import Store, serving
 from assembler.core.instants import from_unix
 from assembler.core.samples import Sample
 from assembler.errors import ConfigurationError, TelemetryError
-from assembler.telemetry.history import open_history
 from assembler.telemetry.influx import open_influx
 from assembler.telemetry.sqlite import SqliteHistory, load
+from assembler.telemetry.urls import open_history
 
 PLACES = {2: "an%20org/a%20bucket%2F1", 3: "a%20db"}
 NAMES = ["met.TEMP", "met.PRES", 'it\'s.a "NAME"; --', "lsst.sal.ESS.temperatureItem0", 'o\\"${r}\n.field\t${x} \\']

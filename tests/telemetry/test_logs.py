@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from assembler.core.samples import Sample
 from assembler.errors import ConfigurationError, TelemetryError
 from assembler.telemetry import logs
-from assembler.telemetry.history import open_history
 from assembler.telemetry.load import read_csv
 from assembler.telemetry.sqlite import SqliteHistory, load
+from assembler.telemetry.urls import open_history
 
 HEADER = "service,keyword,time,value\n"
 FORMS = ("csv", "jsonl")
@@ -199,7 +199,7 @@ def test_a_process_that_is_killed_leaves_nothing_behind(log, tmp_path):
     path, opened = log("csv", written("csv", [(NAMES[n % 2], float(n), "x" * 50) for n in range(20_000)]))
     temporary = tmp_path / "temporary"
     temporary.mkdir()
-    program = "import os, sys; from assembler.telemetry.history import open_history; h = open_history(sys.argv[1]); os.kill(os.getpid(), 9)"
+    program = "import os, sys; from assembler.telemetry.urls import open_history; h = open_history(sys.argv[1]); os.kill(os.getpid(), 9)"
     environment = {**os.environ, "TMPDIR": str(temporary), "SQLITE_TMPDIR": str(temporary)}
     done = subprocess.run([sys.executable, "-c", program, f"csv:///{path}"], env=environment, check=False)
     opened.thing.close()

@@ -11,9 +11,9 @@ import pytest
 
 from assembler.fits.blocks import scan
 from assembler.service.replay import open_history
-from assembler.telemetry.history import load_history
 from assembler.telemetry.load import read_csv
 from assembler.telemetry.patience import Patience
+from assembler.telemetry.urls import load_history
 
 SHORT, LONG = 1.0, 60.0
 """How long an exposure waits for a server that does not come back, and for one that does [s]."""

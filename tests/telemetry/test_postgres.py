@@ -13,9 +13,9 @@ from samples import ASKED, INSTANTS, TIME, expected_as_of, expected_during, samp
 from assembler.core.samples import Sample, aggregate
 from assembler.errors import ConfigurationError, TelemetryError
 from assembler.telemetry import postgres
-from assembler.telemetry.history import load_history, open_history
 from assembler.telemetry.load import read_csv
 from assembler.telemetry.postgres import PostgresHistory
+from assembler.telemetry.urls import load_history, open_history
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=8)
 TABLE = "CREATE TABLE met (time double precision, keyword text, binvalue text, ascvalue text, repeated integer, discarded integer)"

@@ -13,9 +13,9 @@ import pytest
 from assembler.core.samples import NOTHING, Sample
 from assembler.errors import TelemetryError
 from assembler.telemetry import postgres
-from assembler.telemetry.history import load_history
 from assembler.telemetry.postgres import PostgresHistory
 from assembler.telemetry.postgres_server import Server
+from assembler.telemetry.urls import load_history
 
 ROWS = [("met.TEMP", 1.0, "20"), ("met.TEMP", 2.0, "21"), ("dome.TEMP", 1.0, "9")]
 ANSWER = [{"met.TEMP": Sample(time=2.0, value="21"), "dome.TEMP": Sample(time=1.0, value="9")}]

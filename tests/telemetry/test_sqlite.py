@@ -11,8 +11,8 @@ from samples import ASKED, INSTANTS, TIME, expected_as_of, expected_during, samp
 
 from assembler.core.samples import Sample
 from assembler.errors import ConfigurationError, TelemetryError
-from assembler.telemetry.history import open_history
 from assembler.telemetry.sqlite import load
+from assembler.telemetry.urls import open_history
 
 
 @settings(max_examples=40)

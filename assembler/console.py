@@ -1,0 +1,94 @@
+"""What the command line prints: lines for people, without anything that a terminal would act on, and JSON for programs."""
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from assembler.core.findings import Finding
+    from assembler.core.instrument import Instrument
+    from assembler.core.plan import Plan
+
+_WORDS = {"error": "ERROR", "warning": "warning", "info": "info"}
+
+
+def print_plan(planned: "Plan") -> None:
+    """Print everything that an L0 would be."""
+    from assembler.core.plan import Source
+    from assembler.core.times import time_table
+
+    click.echo(f"# {planned.filename}\n")
+    for card in planned.hdus[0].cards:
+        click.echo(card.rstrip())
+    click.echo("\n# Times: source, begin, end, their distances from the exposure's and the tolerance [s]; durations [s]")
+    for row in time_table(planned.times):
+        click.echo(" ".join(f"{cell:{width}}" for cell, width in zip(row, (20, 29, 29, 18, 18, 0), strict=True)).rstrip())
+    click.echo("\n# HDUs")
+    for number, hdu in enumerate(planned.hdus):
+        data = hdu.data
+        told = f"{data.length} bytes of {visible(data.path)}, HDU {data.hdu}" if isinstance(data, Source) else ""
+        if data is not None and not told:
+            told = f"{len(data.rows)} rows"
+        click.echo(f"{number:4} {hdu.name:24} {len(hdu.cards):5} cards  {told}".rstrip())
+    click.echo("\n# Input cards: origin, HDU, card, fate, where it is now")
+    for row in planned.ledger:
+        card = row.card if row.card.isprintable() and row.card.isascii() else ascii(row.card)[1:-1]
+        now = f"{row.extension} {row.keyword}{f', corrected to {row.correction}' if row.correction else ''}"
+        click.echo(f"{row.origin:10} {row.hdu:3} {row.number:4}  {card[:32]:32}  {row.fate:9}  {now}".rstrip())
+    click.echo("\n# Findings")
+    for found in planned.findings:
+        click.echo(line(found))
+
+
+def print_lint(instrument: "Instrument", findings: "Sequence[Finding]", *, as_json: bool) -> int:
+    """Print what is wrong with the YAML for the samples, and return the exit code."""
+    from assembler.core.findings import SETTLED_IN_YAML
+    from assembler.core.snapshots import writers
+
+    wrong = [f for f in findings if f.code in SETTLED_IN_YAML]
+    if as_json:
+        print_json([finding(f) for f in wrong])
+        return 1 if wrong else 0
+    for found in wrong:
+        click.echo(line(found))
+    if not wrong:
+        cards = len(writers(instrument))
+        told = f"{len(instrument.origins)} origins, {cards} telemetry cards, {len(instrument.table)} keywords of the table"
+        click.echo(f"{instrument.name}: {told}: fine")
+    return 1 if wrong else 0
+
+
+def tell(findings: "Sequence[Finding]") -> None:
+    """Print findings beside the result."""
+    for found in findings:
+        click.echo(line(found), err=True)
+
+
+def line(found: "Finding") -> str:
+    """Return a finding in one line."""
+    about = " ".join(part for part in (found.origin, found.keyword) if part)
+    return f"{_WORDS[found.severity]:8}" + one_line(f"{found.code}{f' ({about})' if about else ''}: {found.message}")
+
+
+def finding(found: "Finding") -> dict[str, str]:
+    """Return a finding for JSON."""
+    from dataclasses import asdict
+
+    return asdict(found)
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON."""
+    click.echo(json.dumps(value, indent=1))
+
+
+def one_line(text: str) -> str:
+    """Return text as one line, without anything that a terminal would act on."""
+    return visible(" ".join(text.split()))
+
+
+def visible(text: str) -> str:
+    """Return text with what a terminal would act on shown as ``?``."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
