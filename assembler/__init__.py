@@ -19,6 +19,7 @@ _HOMES = {
     "find_given": "assembler.service.finder",
     "find_night": "assembler.service.finder",
     "l0_name": "assembler.core.plan",
+    "load_corrections": "assembler.corrections",
     "load_instrument": "assembler.config",
     "open_history": "assembler.telemetry.history",
     "plan_exposure": "assembler.service.pipeline",

@@ -21,6 +21,7 @@ from assembler import __version__
 from assembler.errors import AssemblerError, ConfigurationError, InputError, VerificationError
 
 if TYPE_CHECKING:
+    from assembler.core.corrections import Correction
     from assembler.core.findings import Finding
     from assembler.core.instrument import Instrument
     from assembler.service.finder import Found
@@ -30,7 +31,9 @@ _WORDS = {"error": "ERROR", "warning": "warning", "info": "info"}
 
 INSTRUMENT = click.option("-i", "--instrument", "yaml", metavar="FILE", help="The instrument's YAML [default: prefixes.yaml].")
 HISTORY = click.option(
-    "--history", metavar="URL", help="The keyword history, sqlite:///PATH, or an L0 in its place, l0://PATH [default: none]."
+    "--history",
+    metavar="URL",
+    help="The keyword history: sqlite:///, postgresql://, csv:///, jsonl:///, influx2://, influx3://; l0://PATH, to replay an L0's.",
 )
 PATIENCE = click.option(
     "--patience", metavar="TIME", default="10 s", show_default=True, help="How long the exposure may wait for the keyword history in all."
@@ -39,6 +42,9 @@ FRAME = click.option("--frame", type=click.IntRange(min=0), help="The frame to a
 JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 OUT = click.option(
     "--out", metavar="DIR", help="Where the L0 goes [default: here; of a night, where the YAML says]. Made where it is not there."
+)
+CORRECTIONS = click.option(
+    "--corrections", metavar="DIR", help="YAML files of what is known to be wrong [default: corrections beside the instrument's YAML]."
 )
 INPUTS = click.argument("inputs", nargs=-1, metavar="NIGHT | SUBFITS...")
 
@@ -75,9 +81,17 @@ def command() -> None:
 @HISTORY
 @PATIENCE
 @INSTRUMENT
+@CORRECTIONS
 @JSON
 def assemble(
-    inputs: tuple[str, ...], frame: int | None, out: str | None, history: str | None, patience: str, yaml: str | None, as_json: bool
+    inputs: tuple[str, ...],
+    frame: int | None,
+    out: str | None,
+    history: str | None,
+    patience: str,
+    yaml: str | None,
+    corrections: str | None,
+    as_json: bool,
 ) -> int:
     """Make the L0 of one exposure and print its path.
 
@@ -92,9 +106,11 @@ def assemble(
     from assembler.service import pipeline
 
     instrument = _load(yaml)
+    wrong = _corrections(corrections, yaml, instrument)
     found = _find(instrument, inputs, frame)
     with _stopped_by_signals(), _history(history, patience) as opened:
-        outcome = pipeline.assemble(found, opened, _out(out, instrument, inputs, frame), version=__version__, clock=time.time_ns)
+        target = _out(out, instrument, inputs, frame)
+        outcome = pipeline.assemble(found, opened, target, corrections=wrong, version=__version__, clock=time.time_ns)
     plan = outcome.plan
     if as_json:
         _print_json({"path": str(outcome.path), "made": outcome.made, "findings": [_finding(f) for f in plan.findings]})
@@ -113,8 +129,9 @@ def assemble(
 @HISTORY
 @PATIENCE
 @INSTRUMENT
+@CORRECTIONS
 @JSON
-@click.option("--lint", is_flag=True, help="Check the YAML alone, and against sample sub-FITS when some are given.")
+@click.option("--lint", is_flag=True, help="Check the YAML and the corrections alone, and against sample sub-FITS when some are given.")
 def plan(
     inputs: tuple[str, ...],
     frame: int | None,
@@ -122,6 +139,7 @@ def plan(
     history: str | None,
     patience: str,
     yaml: str | None,
+    corrections: str | None,
     as_json: bool,
     lint: bool,
 ) -> int:
@@ -137,11 +155,13 @@ def plan(
     from assembler.service import pipeline
 
     instrument = _load(yaml)
+    wrong = _corrections(corrections, yaml, instrument)
     if lint and not inputs:
         return _print_lint(instrument, (), as_json=as_json)
     found = _find(instrument, inputs, frame)
     with _history(history, patience) as opened:
-        planned = pipeline.plan_exposure(found, opened, _out(out, instrument, inputs, frame), version=__version__, now=time.time_ns())
+        target = _out(out, instrument, inputs, frame)
+        planned = pipeline.plan_exposure(found, opened, target, corrections=wrong, version=__version__, now=time.time_ns())
     if lint:
         return _print_lint(instrument, planned.findings, as_json=as_json)
     if as_json:
@@ -209,7 +229,7 @@ def telemetry() -> None:
 
 @telemetry.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
-@click.option("--history", required=True, metavar="URL", help="sqlite:///PATH; made where it is not there.")
+@click.option("--history", required=True, metavar="URL", help="sqlite:///PATH, made where it is not there, or postgresql://HOST/DATABASE.")
 @JSON
 def load(files: tuple[str, ...], history: str, as_json: bool) -> int:
     """Add samples from CSV, or JSON lines (.jsonl), to a history: service, keyword, time [UNIX s], value.
@@ -265,6 +285,18 @@ def _load(yaml: str | None) -> "Instrument":
     return load_instrument(Path(yaml) if yaml else default_instrument())
 
 
+def _corrections(directory: str | None, yaml: str | None, instrument: "Instrument") -> "tuple[Correction, ...]":
+    """Return the corrections of a directory that was named, or of the one beside the instrument's YAML, where it is there."""
+    from assembler.config import default_instrument
+
+    beside = (Path(yaml) if yaml else default_instrument()).parent / "corrections"
+    if directory is None and not beside.is_dir():
+        return ()
+    from assembler.corrections import load_corrections  # pydantic and ruamel.yaml cost 0.1 s
+
+    return load_corrections(Path(directory) if directory is not None else beside, instrument)
+
+
 def _find(instrument: "Instrument", inputs: Sequence[str], frame: int | None) -> "Found":
     from assembler.service.finder import find_given, find_night
 
@@ -294,7 +326,8 @@ def _history(url: str | None, patience: str) -> "Iterator[History | None]":
     from assembler.service.replay import open_history
     from assembler.telemetry.patience import Patience
 
-    lent = Patience(open_history(url), _seconds(patience))
+    seconds = _seconds(patience)
+    lent = Patience(open_history(url, seconds), seconds)
     try:
         yield lent.exposure()
     finally:
@@ -345,7 +378,8 @@ def _print_plan(planned: Any) -> None:
     click.echo("\n# Input cards: origin, HDU, card, fate, where it is now")
     for row in planned.ledger:
         card = row.card if row.card.isprintable() and row.card.isascii() else ascii(row.card)[1:-1]
-        click.echo(f"{row.origin:10} {row.hdu:3} {row.number:4}  {card[:32]:32}  {row.fate:9}  {row.extension} {row.keyword}".rstrip())
+        now = f"{row.extension} {row.keyword}{f', corrected to {row.correction}' if row.correction else ''}"
+        click.echo(f"{row.origin:10} {row.hdu:3} {row.number:4}  {card[:32]:32}  {row.fate:9}  {now}".rstrip())
     click.echo("\n# Findings")
     for found in planned.findings:
         click.echo(_line(found))

@@ -60,7 +60,7 @@ def _memory(path: Path) -> Path:
 
 def _checked_by() -> list[Any]:
     """Return what tells the code that checks from any other: the version, and the files' sizes and times."""
-    files = [Path(__file__).parent / name for name in ("schema.py", "core/instrument.py")]
+    files = [Path(__file__).parent / name for name in ("schema.py", "problems.py", "core/instrument.py")]
     return [__version__, *([s.st_size, s.st_mtime_ns] for s in map(os.stat, files))]
 
 

@@ -6,9 +6,9 @@ frozen values of `assembler.core.instrument`.
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from assembler.core.extensions import is_structure
 from assembler.core.instants import UNITS, parse_duration
@@ -34,16 +34,8 @@ from assembler.core.primary import OWN_KEYWORDS, reserved_names
 from assembler.core.snapshots import field_of
 from assembler.core.telemetry import telemetry_columns
 from assembler.errors import ConfigurationError
+from assembler.problems import STRICT, first_problem, matching
 from assembler.yaml import Place, dotted, read_yaml
-
-
-def _matching(pattern: str, expected: str) -> Any:
-    def check(text: str) -> str:
-        if not re.fullmatch(pattern, text):
-            raise ValueError(f"expected {expected}")
-        return text
-
-    return AfterValidator(check)
 
 
 def _duration(text: str) -> str:
@@ -51,47 +43,36 @@ def _duration(text: str) -> str:
     return text
 
 
-Keyword = Annotated[str, _matching(r"[A-Z0-9_-]{1,8}", "a FITS keyword: up to 8 of A-Z, 0-9, - and _")]
-SourceKeyword = Annotated[str, _matching(r"[ -~]{1,71}", "a keyword of up to 71 printable characters")]
-Pattern = Annotated[str, _matching(r"(?=.{1,8}$)[A-Z0-9_-]*#*[A-Z0-9_-]*", "up to 8 characters, with # for each digit, for example GAIN##")]
-Prefix = Annotated[str, _matching(r"[A-Z]{2}", "two upper-case letters")]
-Name = Annotated[str, _matching(r"[A-Za-z_][A-Za-z0-9_]{0,19}", "a word of up to 20 letters, digits and _")]
-ExtensionName = Annotated[str, _matching(r"[A-Z0-9_-]{1,60}", "an extension name: A-Z, 0-9, - and _")]
-HistoryKeyword = Annotated[str, _matching(r"[^.\s]+\.\S+", "service.KEYWORD")]
+Keyword = Annotated[str, matching(r"[A-Z0-9_-]{1,8}", "a FITS keyword: up to 8 of A-Z, 0-9, - and _")]
+SourceKeyword = Annotated[str, matching(r"[ -~]{1,71}", "a keyword of up to 71 printable characters")]
+Pattern = Annotated[str, matching(r"(?=.{1,8}$)[A-Z0-9_-]*#*[A-Z0-9_-]*", "up to 8 characters, with # for each digit, for example GAIN##")]
+Prefix = Annotated[str, matching(r"[A-Z]{2}", "two upper-case letters")]
+Name = Annotated[str, matching(r"[A-Za-z_][A-Za-z0-9_]{0,19}", "a word of up to 20 letters, digits and _")]
+ExtensionName = Annotated[str, matching(r"[A-Z0-9_-]{1,60}", "an extension name: A-Z, 0-9, - and _")]
+HistoryKeyword = Annotated[str, matching(r"[^.\s]+\.\S+", "service.KEYWORD")]
 Duration = Annotated[str, AfterValidator(_duration)]
-MomentName = Annotated[str, _matching(r"[a-z][a-z0-9]{0,15}", "a word of up to 16 lower-case letters and digits")]
-NumberFormat = Annotated[str, _matching(r"(%[ 0+-]?\d{0,2}(\.\d{1,2})?[dfeEgG])?", "how printf writes one number, for example %.3f")]
+MomentName = Annotated[str, matching(r"[a-z][a-z0-9]{0,15}", "a word of up to 16 lower-case letters and digits")]
+NumberFormat = Annotated[str, matching(r"(%[ 0+-]?\d{0,2}(\.\d{1,2})?[dfeEgG])?", "how printf writes one number, for example %.3f")]
 Scalar = str | int | float | bool
-Text = Annotated[str, _matching(r"[ -~]*", "printable ASCII")]
+Text = Annotated[str, matching(r"[ -~]*", "printable ASCII")]
 FileName = Annotated[
     str,
-    _matching(
+    matching(
         r"(?:[A-Za-z0-9_.+-]|\{(?:date|seconds|frame|stem)\})+",
         "a file name with {date}, {seconds}, {frame} or {stem}, and no directory",
     ),
 ]
 FilePattern = Annotated[
     str,
-    _matching(
+    matching(
         r"(?!(?:.*/)?\.\.?/)(?:[^{}*/]+/)*(?:[^{}*/]|\*|\{frame\})+",
         "a path below the night's directory; in the file's name * for anything and {frame} for the frame number",
     ),
 ]
 
 
-_EXPECTED = {
-    "string_type": "expected text",
-    "int_type": "expected a whole number",
-    "bool_type": "expected true or false",
-    "dict_type": "expected a mapping",
-    "model_type": "expected a mapping",
-    "list_type": "expected a list",
-}
-"""What was expected, by pydantic's name for the error."""
-
-
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
+    model_config = STRICT
 
 
 class _Telemetry(_Model):
@@ -215,60 +196,12 @@ def read_instrument(text: str, name: str) -> Instrument:
     try:
         model = _Instrument.model_validate(tree)
     except ValidationError as error:
-        raise ConfigurationError(_first_problem(error, lines, name)) from None
+        raise ConfigurationError(first_problem(error, lines, name, _Instrument)) from None
     problems = sorted((lines.get(where, 1), dotted(where), told) for where, told in _contradictions(model))
     if problems:
         line, where, told = problems[0]
         raise ConfigurationError(f"{name}:{line}: {where}: {told}")
     return _instrument(model)
-
-
-def _first_problem(error: ValidationError, lines: Mapping[Place, int], name: str) -> str:
-    """Return the error that stands first in the file, in one line."""
-    details = error.errors(include_url=False)
-    # A keyword that is not known is often one that is missing, misspelt: the one that stands there is what to look at.
-    strange = {problem["loc"][:-1] for problem in details if problem["type"] == "extra_forbidden"}
-    problems = []
-    for problem in details:
-        missing = problem["type"] == "missing"
-        if missing and problem["loc"][:-1] in strange:
-            continue
-        where: Place = tuple(part for part in problem["loc"] if part != "[key]")
-        known = where[:-1] if missing else where
-        while known and known not in lines:  # what pydantic adds to tell the members of a union apart
-            known = known[:-1]
-        told = f"{dotted(where if missing else known)}: {_expectation(problem, known)}"
-        problems.append((lines.get(known, 1), told))
-    line, told = min(problems)
-    return f"{name}:{line}: {told}"
-
-
-def _expectation(problem: Any, where: Place) -> str:
-    """Say what was expected, and what is there."""
-    kind, found = problem["type"], problem["input"]
-    if kind == "missing":
-        return "is missing"
-    if kind == "extra_forbidden":
-        return f"is not known; expected {', '.join(_expected_keys(where[:-1]))}"
-    told = _EXPECTED.get(kind) or problem["msg"].removeprefix("Value error, ")
-    if kind == "literal_error":
-        told = f"expected {problem['ctx']['expected']}"
-    return f"{told}, found {found!r}" if isinstance(found, str | int | float | bool) else told
-
-
-def _expected_keys(where: Place) -> list[str]:
-    """Return the keys that the model at a path has."""
-    model: Any = _Instrument
-    for part in where:
-        if isinstance(model, type) and issubclass(model, BaseModel):
-            field = next(f for n, f in model.model_fields.items() if part in (n, f.alias))
-            model = field.annotation
-        else:  # a mapping: what it maps to
-            model = model.__args__[-1]
-        for inner in getattr(model, "__args__", ()):  # X | None
-            if isinstance(inner, type) and issubclass(inner, BaseModel) and type(None) in model.__args__:
-                model = inner
-    return [f.alias or n for n, f in model.model_fields.items()]
 
 
 def _contradictions(model: _Instrument) -> Iterator[tuple[Place, str]]:

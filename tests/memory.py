@@ -7,7 +7,9 @@ import numpy as np
 
 from assembler.core.candidates import read_candidate
 from assembler.core.cards import read_record
+from assembler.core.corrections import Change
 from assembler.core.exposure import Exposure, Hdu, SubFits
+from assembler.core.findings import Finding
 from assembler.core.instants import SECOND, parse_iso, round_to
 from assembler.core.instrument import Instrument
 from assembler.core.plan import Plan, plan_l0
@@ -67,7 +69,14 @@ def answers_for(instrument: Instrument, begin: int, end: int) -> Answers:
     )
 
 
-def plan_of(instrument: Instrument, exposure: Exposure, answers: Answers | None = None) -> Plan:
+def plan_of(
+    instrument: Instrument,
+    exposure: Exposure,
+    answers: Answers | None = None,
+    *,
+    changes: Sequence[Change] = (),
+    told: Sequence[Finding] = (),
+) -> Plan:
     """Plan an exposure with the files' own times."""
     read = [read_candidate(o, s, SCALES) for o, s in exposure.attached]
     times, reconciled = reconcile(instrument.exposure, None, [c for c, _ in read], SCALES)
@@ -75,9 +84,17 @@ def plan_of(instrument: Instrument, exposure: Exposure, answers: Answers | None 
         answers = answers_for(instrument, times.begin, times.end)
     lengths = {source: sample.value for source, sample in (answers or Answers()).values.get("end", {}).items()}
     times, measured = with_durations(instrument.exposure, times, lengths, SCALES)
-    told = (*(f for _, fs in read for f in fs), *reconciled, *measured)
+    told = (*told, *(f for _, fs in read for f in fs), *reconciled, *measured)
     return plan_l0(
-        instrument, exposure, times, answers or Answers(), told=told, directory="/data/2024apr21/L0", version="1.0", written=WRITTEN
+        instrument,
+        exposure,
+        times,
+        answers or Answers(),
+        changes=changes,
+        told=told,
+        directory="/data/2024apr21/L0",
+        version="1.0",
+        written=WRITTEN,
     )
 
 

@@ -10,8 +10,8 @@ import assembler
 
 def test_the_public_names_are_these_and_can_be_imported():
     assert sorted(assembler.__all__) == [
-        "AssemblerError", "Plan", "__version__", "assemble", "find_given", "find_night", "l0_name", "load_instrument", "open_history",
-        "plan_exposure", "plan_l0", "verify_file",
+        "AssemblerError", "Plan", "__version__", "assemble", "find_given", "find_night", "l0_name", "load_corrections", "load_instrument",
+        "open_history", "plan_exposure", "plan_l0", "verify_file",
     ]  # fmt: skip
     assert all(getattr(assembler, name) for name in assembler.__all__)
 

@@ -86,6 +86,7 @@ def test_given_files_and_json(call, night, tmp_path):
         (["assemble", "green=/nowhere.fits"], 3, "there is no such file"),
         (["assemble", "tests", "--frame", "1", "--history", "sqlite:///nowhere.db"], 5, "there is no history"),
         (["assemble", "tests", "--frame", "1", "--history", "mongodb://x"], 2, "expected sqlite:///PATH"),
+        (["assemble", "tests", "--frame", "1", "--history", "postgresql://u:p@host:x/db"], 2, "expected postgresql://USER"),
         (["assemble", "tests", "--frame", "1", "-i", "nowhere.yaml"], 2, "nowhere.yaml: cannot be read"),
         (["plan", "--lint", "-i", "pyproject.toml"], 2, "pyproject.toml:"),
         (["verify", "Makefile"], 1, ""),
@@ -93,6 +94,7 @@ def test_given_files_and_json(call, night, tmp_path):
         (["explain", "Makefile", " "], 2, "name a keyword"),
         (["explain", "Makefile", "DATE"], 3, "no FITS file"),
         (["telemetry", "load", "Makefile", "--history", "sqlite:////nowhere/x.db"], 5, "no directory"),
+        (["telemetry", "load", "Makefile", "--history", "postgresql://u:p@127.0.0.1:1/db"], 5, "PostgreSQL at 127.0.0.1:1/db: "),
         (["frobnicate"], 2, "No such command"),
     ],
 )
@@ -230,3 +232,58 @@ def test_a_reader_that_goes_away_is_no_matter(night):
     reader.communicate()
     assert "Traceback" not in writer.stderr
     assert writer.returncode in (0, 1)
+
+
+class TestCorrections:
+    """Where they are, what is printed of them, and what is wrong with them."""
+
+    @pytest.fixture
+    def directory(self, tmp_path) -> Path:
+        directory = tmp_path / "wrong"
+        directory.mkdir()
+        (directory / "kpf.yaml").write_text(
+            "corrections:\n  - {reason: never set, frames: 215921, origin: green, keyword: EXPTIME, was: 0, value: 30.068}\n"
+            "  - {reason: typed in wrong, frames: 215921, history: kpfconfig.TARGNAME, value: '10700'}\n"
+        )
+        return directory
+
+    def test_an_l0_with_corrections_verifies_and_explains_them(self, call, night, history_url, directory, fitsverify):
+        code, out, _ = call("assemble", night.directory, "--frame", "215921", "--history", history_url, "--corrections", directory)
+        assert code == 0
+        l0 = Path(out.strip())
+        fitsverify(l0)
+        assert call("verify", l0)[0] == 0
+        with fits.open(l0) as hdus:
+            assert (hdus[0].header["GREXPTI"], hdus[0].header["TARGNAME"]) == (30.068, "10700")
+        told = call("explain", l0, "GREXPTI")[1]
+        assert "card       EXPTIME =                    0 / exposure time in msec\n" in told
+        assert "corrected  0 is now 30.068 (kpf.yaml: never set)\n" in told
+        told = call("explain", l0, "TARGNAME")[1]
+        assert "value      T001823\n" in told
+        assert "corrected  kpfconfig.TARGNAME: 'T001823' is now '10700' (kpf.yaml: typed in wrong)\n" in told
+
+    def test_those_beside_the_yaml_are_taken_unless_others_are_named(self, call, night, directory, tmp_path):
+        yaml = tmp_path / "prefixes.yaml"
+        yaml.write_text((ROOT / "prefixes.yaml").read_text())
+        directory.rename(tmp_path / "corrections")
+        words = ("plan", night.directory, "--frame", "215921", "-i", yaml)
+        out = call(*words)[1]
+        assert "HISTORY Corrected green HDU 0 EXPTIME: 0 is now 30.068 (kpf.yaml: never set)" in out
+        assert "prefixed   PRIMARY GREXPTI, corrected to 30.068\n" in out
+        (tmp_path / "none").mkdir()
+        assert "HISTORY Corrected" not in call(*words, "--corrections", tmp_path / "none")[1]
+
+    def test_lint_checks_them_alone_and_against_samples(self, call, night, directory):
+        (directory / "other.yaml").write_text("corrections:\n  - {reason: r, frames: 215921, origin: green, keyword: NOSUCH, value: 1}\n")
+        paths = [p for n, p in night.sub_fits(215921).items() if n in ("green", "red")]
+        assert call("plan", "--lint", "--corrections", directory)[0] == 0
+        code, out, _ = call("plan", "--lint", "--corrections", directory, *paths)
+        assert code == 1
+        assert out.startswith("warning correction-unused (green NOSUCH): green HDU 0 NOSUCH: ")
+        (directory / "other.yaml").write_text("corrections:\n  - {reason: r, frames: 1, origin: blue, keyword: A, value: 1}\n")
+        code, _, told = call("plan", "--lint", "--corrections", directory)
+        assert (code, "other.yaml:2: corrections[0].origin: expected an origin" in told) == (2, True)
+
+    def test_a_directory_that_is_not_there_is_a_usage_error(self, call, night):
+        code, _, told = call("assemble", night.directory, "--frame", "215921", "--corrections", "nowhere")
+        assert (code, told) == (2, "assembler: nowhere: there is no such directory of corrections\n")

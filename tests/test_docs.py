@@ -2,12 +2,14 @@
 
 import re
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 from click import Group
 
 from assembler.cli import command
 from assembler.core.findings import CODES
+from assembler.corrections import _Correction, _Document, load_corrections
 from assembler.schema import _Instrument
 
 ROOT = Path(__file__).parent.parent
@@ -20,15 +22,29 @@ def test_every_finding_is_documented_as_it_is():
     assert len([r for r in rows if r[0] in CODES]) == len(CODES)
 
 
-def test_every_key_of_the_yaml_is_documented():
-    text = (DOCS / "instrument-yaml.md").read_text()
-    models, names = [_Instrument], set()
+@pytest.mark.parametrize(("document", "page"), [(_Instrument, "instrument-yaml.md"), (_Document, "corrections.md")])
+def test_every_key_of_the_yaml_is_documented(document, page):
+    text = (DOCS / page).read_text()
+    models, names = [document], set()
     while models:
         model = models.pop()
         for name, field in model.model_fields.items():
             names.add(field.alias or name)
             models += [m for m in _models(field.annotation) if m not in models]
     assert [n for n in sorted(names) if f"`{n}`" not in text] == []
+
+
+def test_the_table_of_corrections_has_every_key_and_which_are_required():
+    rows = re.findall(r"^\| `(\w+)` \| [^|]+ \| ([^|]*) \| .+ \|$", (DOCS / "corrections.md").read_text(), re.MULTILINE)
+    fields = {f.alias or n: f.is_required() for n, f in _Correction.model_fields.items()}
+    assert {name: default == "required" for name, default in rows} == fields
+
+
+def test_the_example_of_corrections_is_that_of_the_page(kpf):
+    (block,) = re.findall(r"\n\n(    corrections:\n.+?)\n\n", (DOCS / "corrections.md").read_text(), re.DOTALL)
+    _, _, text = (ROOT / "examples" / "kpf-corrections" / "2024.yaml").read_text().partition("\n")
+    assert dedent(block) == text.rstrip()
+    assert len(load_corrections(ROOT / "examples" / "kpf-corrections", kpf)) == 2
 
 
 def _models(annotation):

@@ -56,6 +56,8 @@ class Record(NamedTuple):
         The comment, without blanks around it.
     fault : str
         What the FITS Standard forbids about it, or the empty string. The other attributes are lawful all the same.
+    corrected : bool
+        Whether ``text`` is another one than that of ``images``.
     """
 
     place: int
@@ -66,6 +68,7 @@ class Record(NamedTuple):
     text: str
     comment: str
     fault: str = ""
+    corrected: bool = False
 
     @property
     def value(self) -> Value:
@@ -211,6 +214,16 @@ def text_of(value: Value) -> str:
     return text.rjust(FIXED_WIDTH)
 
 
+def shown(text: str) -> str:
+    """Return a value field as it is told to people.
+
+    >>> shown("                   0"), shown("'GMT     '"), shown("  ")
+    ('0', "'GMT'", 'undefined')
+    """
+    value = value_of(text)
+    return "'" + value.replace("'", "''") + "'" if isinstance(value, str) else text.strip() or "undefined"
+
+
 def printable_text(text: str) -> str:
     """Return text with each character that a header cannot hold shown as ``?``.
 
@@ -248,7 +261,7 @@ def rename(record: Record, keyword: str) -> tuple[str, ...]:
     >>> rename(record, "DATASEC")[0].rstrip()
     "DATASEC = '[1:9,1:9]'         / left"
     """
-    if record.fault or record.kind == "hierarch":
+    if record.fault or record.corrected or record.kind == "hierarch":
         return write_card(keyword, record.text, record.comment)
     return (f"{keyword:8}{record.images[0][8:]}", *record.images[1:])
 

@@ -1,10 +1,10 @@
 """Sub-FITS and the exposure that they make up: who is attached, who is missing and why."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from assembler.core.cards import Record, Value, read_record, value_of
+from assembler.core.cards import Record, Value, read_record, read_records, value_of
 from assembler.core.findings import Finding, finding
 from assembler.core.instrument import Instrument, Origin
 
@@ -30,6 +30,8 @@ class Hdu:
         Whether only blanks follow END.
     clean_fill : bool
         Whether the data unit is filled up as the Standard asks.
+    corrected : mapping of int to str
+        By place of a card, from 0, the value field that it gets in the L0. ``images`` are as they were all the same.
     """
 
     index: int
@@ -39,6 +41,12 @@ class Hdu:
     header_sum: int
     blank_padding: bool = True
     clean_fill: bool = True
+    corrected: Mapping[int, str] = field(default_factory=dict, hash=False)
+
+    def records(self) -> Iterator[Record]:
+        """Read the header, with the corrected values."""
+        records = read_records(self.images)
+        return map(self._corrected, records) if self.corrected else records
 
     def record(self, keyword: str) -> Record | None:
         """Return the first card with a keyword."""
@@ -46,7 +54,7 @@ class Hdu:
             place = [image[:8] for image in self.images].index(f"{keyword:8}")
         except ValueError:
             return None
-        return read_record(place, self.images[place])
+        return self._corrected(read_record(place, self.images[place]))
 
     def value(self, keyword: str) -> Value:
         """Return the value of the first card with a keyword; None when there is none."""
@@ -58,10 +66,14 @@ class Hdu:
         """The first EXTNAME that says something, or the empty string."""
         for place, image in enumerate(self.images):
             if image.startswith("EXTNAME "):
-                name = read_record(place, image).value
+                name = self._corrected(read_record(place, image)).value
                 if isinstance(name, str) and name.strip():
                     return name.strip()
         return ""
+
+    def _corrected(self, record: Record) -> Record:
+        text = self.corrected.get(record.place)
+        return record if text is None else record._replace(text=text, corrected=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,6 @@ from assembler.core.cards import (
     Record,
     date_fault,
     keyword_of,
-    read_records,
     rename,
     stands_in_an_extension,
     write_card,
@@ -22,6 +21,11 @@ from assembler.core.instrument import Origin
 _STRUCTURE = re.compile(r"SIMPLE|XTENSION|BITPIX|NAXIS\d*|EXTEND|PCOUNT|GCOUNT|GROUPS|BLOCKED|CHECKSUM|DATASUM|END")
 _ARRAY = frozenset({"BSCALE", "BZERO", "BLANK"})
 _ORDER = re.compile(r"XTENSION|BITPIX|NAXIS\d*|PCOUNT|GCOUNT|TFIELDS")
+_STORAGE = re.compile(
+    r"BSCALE|BZERO|BLANK|TFIELDS|(?:TFORM|TBCOL|TDIM|TSCAL|TZERO|TNULL)\d+|THEAP|Z(?:SIMPLE|TENSION|EXTEND|BLOCKED|BITPIX|NAXIS\d*"
+    r"|PCOUNT|GCOUNT|HECKSUM|DATASUM|IMAGE|TABLE|CMPTYPE|MASKCMP|QUANTIZ|DITHER0|SCALE|ZERO|BLANK|TILELEN|THEAP"
+    r"|(?:TILE|NAME|VAL|FORM|CTYP)\d+)"
+)
 _NAME_LENGTH = 60
 
 
@@ -57,6 +61,15 @@ def is_structure(keyword: str) -> bool:
 def is_primary_structure(keyword: str) -> bool:
     """Tell whether a card of a primary without data only describes the file that it is in."""
     return keyword in _ARRAY or is_structure(keyword)
+
+
+def tells_how_data_are_stored(keyword: str) -> bool:
+    """Tell whether a card says what the bytes of a data unit mean, so that it is right for them or nobody can read them.
+
+    >>> tells_how_data_are_stored("TFORM2"), tells_how_data_are_stored("EXPTIME")
+    (True, False)
+    """
+    return bool(_STORAGE.fullmatch(keyword)) or is_structure(keyword)
 
 
 def select_extensions(origin: Origin, sub: SubFits, taken: set[str]) -> tuple[tuple[Selected, ...], tuple[Finding, ...]]:
@@ -112,11 +125,12 @@ def extension_header(selected: Selected, additions: Sequence[str], origin: str, 
     placements: list[Placement] = []
     findings: list[Finding] = []
     named = False
-    for record in read_records(hdu.images):
-        keyword, cards = record.keyword, record.images
+    for record in hdu.records():
+        keyword, cards = record.keyword, rename(record, record.keyword) if record.corrected else record.images
         fault = date_fault(record) if stands_in_an_extension(record) else record.fault
         if fault:
             cards = _mended(record)
+        if fault and (record.fault or not record.corrected):  # what a correction did is not the sub-FITS's fault
             told = f"{path}, HDU {hdu.index}, card {record.place + 1}: {fault}: {record.images[0].rstrip()!a}"
             findings.append(finding("card-mended", told, origin=origin, keyword=record.original))
         fate, place, now = "kept", name, keyword_of(cards[0])

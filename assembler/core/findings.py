@@ -13,6 +13,8 @@ CODES: dict[str, tuple[Severity, str]] = {
     "name-collision": ("warning", "A card would have had a name that is taken, and got a free one."),
     "shared-differs": ("warning", "Cards that the YAML declares shared are not all the same, or no lawful dates, so each is prefixed."),
     "shared-name-taken": ("warning", "A shared card's keyword belongs to the L0 itself, so each is prefixed."),
+    "corrected": ("info", "A card's value was corrected; the ledger has the card as it was, HISTORY and this tell why."),
+    "correction-unused": ("warning", "A correction that names this frame finds no such card, or another value than it expects."),
     # amplifiers and HDUs
     "amplifier-unknown": ("warning", "An amplifier card's number belongs to no amplifier of this read mode; it is prefixed."),
     "read-mode-unknown": ("warning", "The number of amplifier HDUs is none of the read modes in the YAML."),
@@ -73,6 +75,7 @@ CODES: dict[str, tuple[Severity, str]] = {
 SETTLED_IN_YAML = frozenset({
     "name-collision", "duplicate-keyword", "hierarch-dropped", "shared-differs", "shared-name-taken", "amplifier-unknown",
     "read-mode-unknown", "hdu-missing", "hdu-unlisted", "time-unreadable", "no-times", "truncated", "unreadable", "frame-differs",
+    "correction-unused",
 })  # fmt: skip
 """Codes that tell, of sample sub-FITS, that the YAML or the samples are not right yet."""
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from assembler.core.cards import printable_text
+from assembler.core.cards import printable_text, shown
 from assembler.core.exposure import Exposure
 from assembler.core.extensions import Placement
 from assembler.core.tables import Column, Table
@@ -13,7 +13,10 @@ FATES = ("kept", "prefixed", "amplifier", "shared", "structure", "dropped")
 
 
 class LedgerRow(NamedTuple):
-    """Where one input card went; ``number`` counts the cards of a header from 1."""
+    """Where one input card went; ``number`` counts the cards of a header from 1.
+
+    ``correction`` is the value that the L0 has instead of the card's own, or empty; of a long string, its first card has it.
+    """
 
     origin: str
     file: str
@@ -23,6 +26,7 @@ class LedgerRow(NamedTuple):
     fate: str
     extension: str
     keyword: str
+    correction: str = ""
 
 
 def make_ledger(
@@ -49,6 +53,9 @@ def make_ledger(
                 placements = primaries[origin.name]
             for index, (image, place) in enumerate(zip(hdu.images, placements, strict=True), 1):
                 rows.append(LedgerRow(origin.name, file, hdu.index, index, image, place.fate, place.extension, place.keyword))
+            first = len(rows) - len(hdu.images)
+            for card, text in hdu.corrected.items():
+                rows[first + card] = rows[first + card]._replace(correction=shown(text))
     return tuple(rows)
 
 
@@ -64,22 +71,23 @@ def ledger_table(ledger: Sequence[LedgerRow]) -> Table:
         Column(name="fate", form="A", meaning="what became of it"),
         Column(name="extension", form="A", meaning="HDU of this file where it is now"),
         Column(name="keyword", form="A", meaning="keyword that it has there"),
+        Column(name="correction", form="A", meaning="value that it has there, where corrected"),
     )
     rows = []
     for row in ledger:
         plain = row.card.isascii() and row.card.isprintable()
         text = row.card if plain else "".join(c if " " <= c <= "~" and c != "%" else f"%{ord(c):02X}" for c in row.card)
-        rows.append((row.origin, row.file, row.hdu, row.number, text, not plain, row.fate, row.extension, row.keyword))
+        rows.append((row.origin, row.file, row.hdu, row.number, text, not plain, row.fate, row.extension, row.keyword, row.correction))
     return Table(name="CARDS", columns=columns, rows=tuple(rows))
 
 
 def read_ledger(table: Table) -> tuple[LedgerRow, ...]:
     """Read the ledger back from the CARDS table."""
     rows = []
-    for origin, file, hdu, index, card, encoded, fate, extension, keyword in table.rows:
+    for origin, file, hdu, index, card, encoded, fate, extension, keyword, correction, *_ in table.rows:
         text = str(card)
         if encoded:
             text = re.sub("%([0-9A-F]{2})", lambda found: chr(int(found.group(1), 16)), text)
-        words = (str(origin), str(file), int(hdu or 0), int(index or 0), text.ljust(80), str(fate), str(extension), str(keyword))
-        rows.append(LedgerRow(*words))
+        told = (str(fate), str(extension), str(keyword), str(correction))
+        rows.append(LedgerRow(str(origin), str(file), int(hdu or 0), int(index or 0), text.ljust(80), *told))
     return tuple(rows)

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from assembler.core.amplifiers import amplifier_of, collision
-from assembler.core.cards import CARD_LENGTH, Record, date_fault, keyword_of, read_records, rename, write_card, write_commentary
+from assembler.core.cards import CARD_LENGTH, Record, date_fault, keyword_of, rename, write_card, write_commentary
 from assembler.core.exposure import Hdu
 from assembler.core.extensions import Placement, is_primary_structure
 from assembler.core.findings import Finding, finding
@@ -69,7 +69,7 @@ def merge_primaries(primaries: Sequence[Primary], shared: Collection[str], reser
     reserved : collection of str
         Names in the L0's primary that are taken.
     """
-    records = {p.origin.name: tuple(read_records(p.hdu.images)) for p in primaries}
+    records = {p.origin.name: tuple(p.hdu.records()) for p in primaries}
     findings = [f for p in primaries for f in _mended(p, records[p.origin.name])]
     agreed, disagreeing = _agree(primaries, records, shared, reserved)
     findings += disagreeing

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from assembler.core.corrections import Change, correction_cards
 from assembler.core.exposure import Exposure, Hdu, file_findings, missing_findings
 from assembler.core.extensions import Placement, Selected, empty_header, extension_header, select_extensions
 from assembler.core.findings import Finding, finding
@@ -93,6 +94,7 @@ def plan_l0(
     times: Times,
     answers: Answers,
     *,
+    changes: Sequence[Change] = (),
     told: Sequence[Finding] = (),
     directory: str,
     version: str,
@@ -108,6 +110,8 @@ def plan_l0(
         As reconciled.
     answers : Answers
         What the keyword history told.
+    changes : sequence of Change
+        What was corrected in the exposure and the answers.
     told : sequence of Finding
         Findings from before: how files were read, how times were reconciled.
     directory : str
@@ -138,6 +142,7 @@ def plan_l0(
         *identity_cards(instrument, exposure, directory, filename),
         *merged.shared,
         *merged.sections,
+        *correction_cards(changes),
         *legend_cards([p.origin for p in primaries]),
     )
     triggered = answers.value("middle", instrument.exposure.triggered) if instrument.exposure.triggered else None

@@ -56,6 +56,8 @@ class Answers:
         False when there is no history, or it did not answer.
     failure : str
         Why it did not answer; empty when it did, or when there is none.
+    corrected : mapping of str to str
+        By keyword of the primary, the value field that it gets, whatever the history told.
     """
 
     instants: Mapping[str, int] = field(default_factory=dict)
@@ -66,6 +68,7 @@ class Answers:
     further: Mapping[str, tuple[Sample, ...]] = field(default_factory=dict)
     asked: bool = False
     failure: str = ""
+    corrected: Mapping[str, str] = field(default_factory=dict)
 
     def value(self, moment: str, source: str) -> Sample | None:
         """Return the value of a history keyword at a moment."""

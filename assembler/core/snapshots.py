@@ -104,6 +104,9 @@ def _snapshot(snapshot: Snapshot, keywords: Sequence[TelemetryKeyword], answers:
     findings: list[Finding] = []
     lost = []
     for keyword in keywords:
+        if keyword.card in answers.corrected:
+            cards += write_card(keyword.card, answers.corrected[keyword.card], keyword.comment)
+            continue
         sample = _broadcast(keyword, snapshot.moment, answers)
         if sample is None and answers.asked and keyword.default is not None:
             used = f"{keyword.source} has no value at {snapshot.moment}; the YAML's default is written"
@@ -125,6 +128,15 @@ def _snapshot(snapshot: Snapshot, keywords: Sequence[TelemetryKeyword], answers:
             absent = f"{keyword.source} has no value at {snapshot.moment}"
             findings.append(finding("not-available" if keyword.required else "optional-not-available", absent, keyword=keyword.card))
     return cards, findings
+
+
+def card_field(keyword: TelemetryKeyword, moment: str, answers: Answers) -> str | None:
+    """Return the value field that a keyword's card has when nobody corrects it; None when the history has no value for it.
+
+    A value that is not of its type is given as the text that it was.
+    """
+    sample = _broadcast(keyword, moment, answers)
+    return None if sample is None else _field(keyword, sample, moment)[0] or text_of(sample.value[:LONGEST])
 
 
 def _broadcast(keyword: TelemetryKeyword, moment: str, answers: Answers) -> Sample | None:

@@ -1,11 +1,20 @@
 """One exposure from its sub-FITS to a published L0."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from assembler.core.candidates import Candidate
+from assembler.core.candidates import Candidate, by_trust
+from assembler.core.corrections import (
+    CorrectedExposure,
+    Correction,
+    applying,
+    change_findings,
+    correct_answers,
+    correct_exposure,
+    correct_service,
+)
 from assembler.core.plan import Plan, Source, plan_l0
 from assembler.core.residuals import is_stranger
 from assembler.core.times import Times, reconcile, with_durations
@@ -27,7 +36,9 @@ class Outcome:
     made: bool
 
 
-def plan_exposure(found: Found, history: History | None, directory: Path, *, version: str, now: int) -> Plan:
+def plan_exposure(
+    found: Found, history: History | None, directory: Path, *, corrections: Sequence[Correction] = (), version: str, now: int
+) -> Plan:
     """Decide everything that will be in the L0, and write nothing.
 
     Parameters
@@ -36,6 +47,8 @@ def plan_exposure(found: Found, history: History | None, directory: Path, *, ver
     history : History or None
     directory : Path
         Where the L0 is to be.
+    corrections : sequence of Correction
+        Of any exposure; those that are meant for this one are applied before anything else looks at its cards.
     version : str
         Of the assembler.
     now : int
@@ -43,14 +56,19 @@ def plan_exposure(found: Found, history: History | None, directory: Path, *, ver
 
     Raises
     ------
+    ConfigurationError
+        When two corrections give one card different values.
     InputError
         When there is nothing to assemble.
     """
     instrument = found.instrument
+    chosen = _of_this_exposure(corrections, found)
     inquiry = Inquiry(instrument, history)
     while True:
-        files, told = file_times(found.exposure)
-        service, unread = inquiry.service_times(files)
+        corrected = _correct(found, chosen)
+        files, told = file_times(corrected.exposure)
+        asked, unread = inquiry.service_times(files)
+        service, retimed = correct_service(instrument.exposure, asked, chosen)
         times, reconciled = reconcile(instrument.exposure, service, files, SCALES)
         strangers = [c for c in files if is_stranger(c, times.begin, times.end, SCALES)]
         if not strangers:
@@ -58,21 +76,32 @@ def plan_exposure(found: Found, history: History | None, directory: Path, *, ver
         for stranger in strangers:
             found = _without_stranger(found, stranger, times)
     answers, missed = inquiry.snapshots(times)
+    answers, changed, unused = correct_answers(instrument, answers, chosen)
+    changes = (*corrected.changes, *retimed, *changed)
     lengths = {source: sample.value for source, sample in answers.values.get("end", {}).items()}
     times, measured = with_durations(instrument.exposure, times, lengths, SCALES)
     return plan_l0(
         instrument,
-        found.exposure,
+        corrected.exposure,
         times,
         answers,
-        told=(*told, *unread, *reconciled, *measured, *missed),
+        changes=changes,
+        told=(*change_findings(changes), *corrected.findings, *unused, *told, *unread, *reconciled, *measured, *missed),
         directory=os.path.abspath(directory),
         version=version,
         written=now,
     )
 
 
-def assemble(found: Found, history: History | None, directory: Path, *, version: str, clock: Callable[[], int]) -> Outcome:
+def assemble(
+    found: Found,
+    history: History | None,
+    directory: Path,
+    *,
+    corrections: Sequence[Correction] = (),
+    version: str,
+    clock: Callable[[], int],
+) -> Outcome:
     """Make the L0 of an exposure: plan, write, verify, publish.
 
     A sub-FITS that changes meanwhile is looked at once more; one that changes again, or cannot be read to its end, is left
@@ -81,6 +110,8 @@ def assemble(found: Found, history: History | None, directory: Path, *, version:
 
     Raises
     ------
+    ConfigurationError
+        When two corrections give one card different values.
     InputError
         When there is nothing to assemble.
     OutputError
@@ -90,7 +121,7 @@ def assemble(found: Found, history: History | None, directory: Path, *, version:
     """
     read_again: set[str] = set()
     while True:
-        plan = plan_exposure(found, history, directory, version=version, now=clock())
+        plan = plan_exposure(found, history, directory, corrections=corrections, version=version, now=clock())
         try:
             return _make(plan, directory)
         except InputError as error:
@@ -114,6 +145,21 @@ def _without_stranger(found: Found, stranger: Candidate, times: Times) -> Found:
     path = found.subs[stranger.origin].path
     chosen = Candidate(source="", origin="", begin=times.begin, end=times.end)
     return found.without(path, "other-exposure", f"{path}: {stranger}, the exposure: {chosen}")
+
+
+def _of_this_exposure(corrections: Sequence[Correction], found: Found) -> tuple[Correction, ...]:
+    """Choose the corrections by frame number and begin as the files tell them, uncorrected."""
+    if not corrections:
+        return ()
+    exposure = found.exposure
+    trusted = by_trust(found.instrument.exposure.trust, file_times(exposure)[0])
+    return applying(corrections, exposure.frame, trusted.begin if trusted else None)
+
+
+def _correct(found: Found, corrections: Sequence[Correction]) -> CorrectedExposure:
+    if not corrections:
+        return CorrectedExposure(exposure=found.exposure)
+    return correct_exposure(found.instrument, found.subs, found.missing, found.frame, corrections)
 
 
 def _closed_to_cfitsio(found: Found, plan: Plan, extension: str) -> list[str]:

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from assembler.core.cards import keyword_of, read_record, read_records
+from assembler.core.cards import keyword_of, read_record, read_records, shown
 from assembler.core.exposure import Hdu, SubFits
 from assembler.core.instants import format_iso, parse_iso
 from assembler.core.instrument import MOMENTS
@@ -62,8 +62,10 @@ def explain(path: Path, keyword: str) -> list[Account]:
         raise ConfigurationError("name a keyword")
     found = scan(str(path))
     ledger = read_ledger(own_table(found, "CARDS"))
-    collided = {str(row[3]) for row in own_table(found, "FINDINGS").rows if row[0] in ("name-collision", "duplicate-keyword")}
-    accounts = [_of_ledger(row, collided) for row in ledger if keyword in (row.keyword, *_originals(row))]
+    findings = own_table(found, "FINDINGS").rows
+    collided = {str(row[3]) for row in findings if row[0] in ("name-collision", "duplicate-keyword")}
+    corrected = [(str(row[2]), str(row[3]), str(row[4])) for row in findings if row[0] == "corrected"]
+    accounts = [_of_ledger(row, collided, corrected) for row in ledger if keyword in (row.keyword, *_originals(row))]
     accounts += _of_telemetry(found, keyword)
     written = {a.keyword for a in accounts if a.extension == "PRIMARY"}
     if keyword not in written and keyword not in ("COMMENT", "HISTORY", ""):
@@ -140,13 +142,27 @@ def _originals(row: LedgerRow) -> tuple[str, ...]:
     return (words, words.removeprefix("HIERARCH "))
 
 
-def _of_ledger(row: LedgerRow, collided: Collection[str]) -> Account:
-    facts = (
+def _of_ledger(row: LedgerRow, collided: Collection[str], corrected: Sequence[tuple[str, str, str]]) -> Account:
+    rule = _naming_rule(row, collided) if row.fate == "prefixed" else _RULES.get(row.fate, row.fate)
+    facts = [
         ("from", f"{row.file}, HDU {row.hdu}, card {row.number}, of {row.origin}"),
         ("card", row.card.rstrip() if row.card.isprintable() else ascii(row.card.rstrip())[1:-1]),
-        ("rule", _naming_rule(row, collided) if row.fate == "prefixed" else _RULES.get(row.fate, row.fate)),
+        ("rule", "kept, but for its value" if row.correction and row.fate == "kept" else rule),
+    ]
+    if row.correction:
+        facts.append(("corrected", _correction(row, corrected)))
+    return Account(keyword=row.keyword or keyword_of(row.card), extension=row.extension, facts=tuple(facts))
+
+
+def _correction(row: LedgerRow, corrected: Sequence[tuple[str, str, str]]) -> str:
+    """Tell how a card's value was corrected, and why, in the words of the finding."""
+    record = read_record(0, row.card)
+    names = [f"{row.origin} HDU {row.hdu} {name}" for name in (record.original, record.keyword)]
+    told = [m.partition(": ")[2] for origin, _, m in corrected if origin == row.origin and m.partition(": ")[0] in names]
+    exact = f"{shown(record.text)} is now {row.correction} ("  # a keyword may stand there twice
+    return (
+        next((t for t in sorted(told, key=lambda t: not t.startswith(exact)) if f" is now {row.correction} (" in t), "") or row.correction
     )
-    return Account(keyword=row.keyword or keyword_of(row.card), extension=row.extension, facts=facts)
 
 
 def _naming_rule(row: LedgerRow, collided: Collection[str]) -> str:
@@ -194,8 +210,8 @@ def _numbers(row: Mapping[str, Cell]) -> str:
 
 
 def _found(found: SubFits, keyword: str) -> list[tuple[str, str]]:
-    """Return the findings about a keyword: code and message."""
-    return [(str(row[0]), str(row[4])) for row in own_table(found, "FINDINGS").rows if row[3] == keyword]
+    """Return the findings about a keyword that is no origin's: code and message."""
+    return [(str(row[0]), str(row[4])) for row in own_table(found, "FINDINGS").rows if row[3] == keyword and not row[2]]
 
 
 def _of_assembler(found: SubFits, keyword: str) -> list[Account]:

@@ -118,7 +118,7 @@ def compare(l0: RecordedHistory, asked: History) -> list[Change]:
     return changes
 
 
-def open_history(url: str) -> History:
+def open_history(url: str, patience: float = history.PATIENCE) -> History:
     """Open the history that a URL names: that of a backend, or an L0 in its place, ``l0://PATH``.
 
     Raises
@@ -129,7 +129,7 @@ def open_history(url: str) -> History:
         When a file is not there, or is no history.
     """
     if not url.startswith(SCHEME):
-        return history.open_history(url)
+        return history.open_history(url, patience)
     path = url.removeprefix(SCHEME)
     if not path:
         raise ConfigurationError(f"{url}: no path; expected l0://L0.fits")

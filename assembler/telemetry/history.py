@@ -1,14 +1,21 @@
 """Keyword histories: who broadcast what when. One protocol; each backend is a module of this package."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 from assembler.core.samples import Aggregate, Sample
 from assembler.errors import ConfigurationError
 
-KINDS = "sqlite:///PATH, csv:///PATH, jsonl:///PATH, influx2://HOST:PORT/ORG/BUCKET or influx3://HOST:PORT/DATABASE"
+KINDS = (
+    "sqlite:///PATH, postgresql://USER@HOST:PORT/DATABASE, csv:///PATH, jsonl:///PATH, influx2://HOST:PORT/ORG/BUCKET "
+    "or influx3://HOST:PORT/DATABASE"
+)
 """What the URL of a history may look like, for messages."""
+
+PATIENCE = 10.0
+"""How long a server may take for one answer, unless told otherwise [s]."""
 
 
 class History(Protocol):
@@ -37,10 +44,17 @@ class History(Protocol):
         ...
 
 
-def open_history(url: str) -> History:
+def open_history(url: str, patience: float = PATIENCE) -> History:
     """Open the history that a URL names, for reading.
 
     A file has to be there; a server is called when the first question is asked.
+
+    Parameters
+    ----------
+    url : str
+    patience : float
+        How long a server may take for one answer [s]; what all questions of an exposure may take is the caller's business
+        (`assembler.telemetry.patience`).
 
     Raises
     ------
@@ -55,6 +69,11 @@ def open_history(url: str) -> History:
             from assembler.telemetry.sqlite import SqliteHistory
 
             return SqliteHistory(path_of(url))
+        case "postgresql" | "postgres":
+            with _psycopg():
+                from assembler.telemetry.postgres import PostgresHistory
+
+            return PostgresHistory(url, timeout=patience)
         case "csv" | "jsonl" as form:
             from assembler.telemetry.logs import LogHistory
 
@@ -62,9 +81,9 @@ def open_history(url: str) -> History:
         case "influx2" | "influx2+https" | "influx3" | "influx3+https":
             from assembler.telemetry.influx import open_influx
 
-            return open_influx(url, os.environ.get("INFLUX_TOKEN", ""))
+            return open_influx(url, os.environ.get("INFLUX_TOKEN", ""), patience)
         case _:
-            raise ConfigurationError(f"{url}: no such kind of history; expected {KINDS}")
+            raise ConfigurationError(f"{_named(url)}: no such kind of history; expected {KINDS}")
 
 
 def load_history(url: str, rows: Iterable[tuple[str, float, str]]) -> int:
@@ -73,7 +92,7 @@ def load_history(url: str, rows: Iterable[tuple[str, float, str]]) -> int:
     Parameters
     ----------
     url : str
-        The history is made where it is not there.
+        A history in a file is made where it is not there; in a server, the tables are.
     rows : iterable of (str, float, str)
         ``service.KEYWORD``, UNIX seconds, value; of the same keyword and time, the last one counts.
     """
@@ -82,8 +101,28 @@ def load_history(url: str, rows: Iterable[tuple[str, float, str]]) -> int:
             from assembler.telemetry import sqlite
 
             return sqlite.load(path_of(url), rows)
+        case "postgresql" | "postgres":
+            with _psycopg():
+                from assembler.telemetry import postgres
+
+            return postgres.load(url, rows)
         case _:
-            raise ConfigurationError(f"{url}: no such kind of history to load into; expected sqlite:///PATH")
+            raise ConfigurationError(
+                f"{_named(url)}: no such kind of history to load into; expected sqlite:///PATH or postgresql://USER@HOST:PORT/DATABASE"
+            )
+
+
+def _named(url: str) -> str:
+    """Return what may be told of a URL of any kind: nothing that could be a password."""
+    return "that URL" if "@" in url or "password" in url else url
+
+
+@contextmanager
+def _psycopg() -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        raise ConfigurationError(f"a history in PostgreSQL needs psycopg ({error}); install l0-assembler[postgres]") from error
 
 
 def path_of(url: str) -> str:

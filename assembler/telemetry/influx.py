@@ -13,10 +13,8 @@ from urllib.parse import quote, unquote, urlsplit
 from assembler.core.instants import SECOND, format_iso, parse_iso, unix_seconds
 from assembler.core.samples import Aggregate, Sample, aggregate
 from assembler.errors import ConfigurationError, TelemetryError
+from assembler.telemetry.history import PATIENCE
 from assembler.telemetry.server import Server
-
-TIMEOUT = 10.0
-"""How long a server may say nothing [s]."""
 
 _FORMS = {"influx2": "HOST:PORT/ORG/BUCKET", "influx3": "HOST:PORT/DATABASE"}
 _EARLIEST = parse_iso("1858-11-17T00:00:00")
@@ -47,7 +45,7 @@ class _Row:
     value: str
 
 
-def open_influx(url: str, token: str, timeout: float = TIMEOUT) -> "Influx2History | Influx3History":
+def open_influx(url: str, token: str, timeout: float = PATIENCE) -> "Influx2History | Influx3History":
     """Open ``influx2://HOST:PORT/ORG/BUCKET`` or ``influx3://HOST:PORT/DATABASE``; ``+https`` after the digit is for TLS.
 
     Nothing is asked yet.

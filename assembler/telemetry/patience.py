@@ -53,6 +53,8 @@ class Patience:
         """Return the answer to a question, or raise a TelemetryError by the deadline at the latest."""
         late = f"no answer within {self._seconds:g} s"
         if self._running:
+            if self._running.is_alive():  # it may have begun to ask just when it was told to end
+                self._history.interrupt()
             self._running.join(max(0.0, deadline - self._clock()))
             if self._running.is_alive():
                 raise TelemetryError(f"{late}: an earlier question is still stuck", retry=True)

@@ -34,6 +34,10 @@ ORDER BY k.id, s.time
 """
 
 
+_BUSY = 0.5
+"""How long one attempt waits for somebody who writes [s]."""
+
+
 class SqliteHistory:
     """A history in an SQLite file, opened for reading.
 
@@ -52,10 +56,11 @@ class SqliteHistory:
             return
         check_file(path, "sqlite")
         try:
-            self._connection = sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, check_same_thread=False)
+            self._connection = sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, check_same_thread=False, timeout=_BUSY)
             self._connection.execute("SELECT keyword, time, value FROM samples LIMIT 1")
         except sqlite3.Error as error:
-            raise TelemetryError(f"{path}: is no keyword history: {error}") from error
+            if not _is_busy(error):  # being loaded; a question will tell
+                raise TelemetryError(f"{path}: is no keyword history: {error}") from error
 
     def as_of(self, names: Sequence[str], instants: Sequence[float]) -> list[Mapping[str, Sample]]:
         """Return for each instant the last sample at or before it, of each name that has one."""
@@ -66,7 +71,7 @@ class SqliteHistory:
                 for instant in instants
             ]
         except sqlite3.Error as error:
-            raise TelemetryError(f"{self._path}: {error}") from error
+            raise TelemetryError(f"{self._path}: {error}", retry=_is_busy(error)) from error
 
     def during(self, names: Sequence[str], begin: float, end: float) -> Mapping[str, Aggregate]:
         """Return numbers over the samples from begin to end, both included, of each name that has any."""
@@ -74,7 +79,7 @@ class SqliteHistory:
             rows = self._connection.execute(_DURING, (json.dumps(list(names)), begin, end))
             return {name: aggregate((time, str(value)) for _, time, value in group) for name, group in groupby(rows, key=itemgetter(0))}
         except sqlite3.Error as error:
-            raise TelemetryError(f"{self._path}: {error}") from error
+            raise TelemetryError(f"{self._path}: {error}", retry=_is_busy(error)) from error
 
     def interrupt(self) -> None:
         """End a query that is under way in another thread."""
@@ -133,6 +138,11 @@ def add(connection: sqlite3.Connection, rows: Iterable[tuple[str, float, str]]) 
         connection.executemany("INSERT OR REPLACE INTO samples (keyword, time, value) VALUES (?, ?, ?)", numbered())
         connection.executemany("INSERT INTO keywords (name, id) VALUES (?, ?)", list(numbers.items())[known:])
     return count
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    """Tell whether somebody writes to the file just now."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def check_file(path: str, scheme: str) -> None:

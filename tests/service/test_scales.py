@@ -15,10 +15,14 @@ SINCE_1972 = st.integers(parse_iso("1972-01-02T00:00:00"), parse_iso("2027-01-01
 
 @pytest.fixture(scope="module", autouse=True)
 def no_network():
-    """Fail whoever opens a socket."""
+    """Fail whoever looks for a host."""
+
+    def refuse(*_args, **_facts):
+        raise AssertionError("the network is none of our business")
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(socket, "socket", None)
-        patch.setattr(socket, "create_connection", None)
+        patch.setattr(socket, "getaddrinfo", refuse)
+        patch.setattr(socket, "create_connection", refuse)
         yield
 
 

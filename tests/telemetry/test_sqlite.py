@@ -7,36 +7,26 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from samples import ASKED, INSTANTS, TIME, expected_as_of, expected_during, samples
 
-from assembler.core.samples import Sample, aggregate
+from assembler.core.samples import Sample
 from assembler.errors import ConfigurationError, TelemetryError
 from assembler.telemetry.history import open_history
 from assembler.telemetry.sqlite import load
 
-NAMES = ["met.TEMP", "met.PRES", 'it\'s.a "NAME"; --', "mon.heart_12"]
-SAMPLES = st.lists(st.tuples(st.sampled_from(NAMES), st.integers(0, 40).map(float), st.text(max_size=8)), max_size=40)
-
 
 @settings(max_examples=40)
-@given(SAMPLES, st.lists(st.floats(-1, 41), min_size=1, max_size=3), st.floats(0, 40), st.floats(0, 40))
-def test_the_last_value_at_or_before_a_time_is_found(samples, instants, begin, end):
+@given(samples(st.text(max_size=8)), INSTANTS, TIME, TIME)
+def test_the_last_value_at_or_before_a_time_is_found(rows, instants, begin, end):
     with tempfile.TemporaryDirectory() as directory:
         path = str(Path(directory) / "history.db")
-        load(path, samples)
+        load(path, rows)
         history = open_history(f"sqlite:///{path}")
-        told = history.as_of([*NAMES, "no.body"], instants)
-        numbers = history.during([*NAMES, "no.body"], begin, end)
+        told = history.as_of(ASKED, instants)
+        numbers = history.during(ASKED, begin, end)
         history.close()
-    for instant, values in zip(instants, told, strict=True):
-        assert values == {n: s for n in NAMES if (s := expected(samples, n, instant))}
-    for name in NAMES:
-        within = sorted({t: v for n, t, v in samples if n == name and begin <= t <= end}.items())
-        assert numbers.get(name) == (aggregate(within) if within else None)
-
-
-def expected(samples, name, instant) -> Sample | None:
-    latest = {t: v for n, t, v in samples if n == name and t <= instant}  # the later line of a time wins
-    return Sample(time=max(latest), value=latest[max(latest)]) if latest else None
+    assert told == [expected_as_of(rows, instant) for instant in instants]
+    assert numbers == expected_during(rows, begin, end)
 
 
 def test_loading_twice_changes_nothing(tmp_path):
@@ -98,3 +88,18 @@ def test_reading_does_not_change_the_history(tmp_path):
     history.close()
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_history_that_is_being_loaded_is_asked_again(tmp_path):
+    path = tmp_path / "history.db"
+    load(str(path), [("met.TEMP", 1.0, "20")])
+    writer = sqlite3.connect(path, isolation_level=None)
+    writer.execute("BEGIN EXCLUSIVE")
+    history = open_history(f"sqlite:///{path}")
+    with pytest.raises(TelemetryError) as told:
+        history.as_of(["met.TEMP"], [1.0])
+    assert told.value.retry
+    writer.execute("ROLLBACK")
+    writer.close()
+    assert history.as_of(["met.TEMP"], [1.0])[0]["met.TEMP"].value == "20"
+    history.close()

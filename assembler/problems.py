@@ -1,0 +1,93 @@
+"""What is wrong with a YAML file, in one line: file, line, place, and what was expected there."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+
+from assembler.yaml import Place, dotted
+
+_EXPECTED = {
+    "string_type": "expected text",
+    "int_type": "expected a whole number",
+    "bool_type": "expected true or false",
+    "dict_type": "expected a mapping",
+    "model_type": "expected a mapping",
+    "list_type": "expected a list",
+}
+"""What was expected, by pydantic's name for the error."""
+
+
+STRICT = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
+"""How a YAML file is checked: its words and no others, each of its own type."""
+
+
+def matching(pattern: str, expected: str) -> Any:
+    """Return what checks that a text matches a pattern, and says what was expected where it does not."""
+
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(f"expected {expected}")
+        return text
+
+    return AfterValidator(check)
+
+
+def first_problem(error: ValidationError, lines: Mapping[Place, int], name: str, document: type[BaseModel]) -> str:
+    """Return the error that stands first in the file, in one line.
+
+    Parameters
+    ----------
+    error : ValidationError
+    lines : mapping of Place to int
+        The line of every place, as `assembler.yaml.read_yaml` tells them.
+    name : str
+        The file's.
+    document : type of BaseModel
+        What the file was checked against.
+    """
+    details = error.errors(include_url=False)
+    # A keyword that is not known is often one that is missing, misspelt: the one that stands there is what to look at.
+    strange = {problem["loc"][:-1] for problem in details if problem["type"] == "extra_forbidden"}
+    problems = []
+    for problem in details:
+        missing = problem["type"] == "missing"
+        if missing and problem["loc"][:-1] in strange:
+            continue
+        where: Place = tuple(part for part in problem["loc"] if part != "[key]")
+        known = where[:-1] if missing else where
+        while known and known not in lines:  # what pydantic adds to tell the members of a union apart
+            known = known[:-1]
+        told = f"{dotted(where if missing else known)}: {_expectation(problem, known, document)}"
+        problems.append((lines.get(known, 1), told))
+    line, told = min(problems)
+    return f"{name}:{line}: {told}"
+
+
+def _expectation(problem: Any, where: Place, document: type[BaseModel]) -> str:
+    """Say what was expected, and what is there."""
+    kind, found = problem["type"], problem["input"]
+    if kind == "missing":
+        return "is missing"
+    if kind == "extra_forbidden":
+        return f"is not known; expected {', '.join(_expected_keys(where[:-1], document))}"
+    told = _EXPECTED.get(kind) or problem["msg"].removeprefix("Value error, ")
+    if kind == "literal_error":
+        told = f"expected {problem['ctx']['expected']}"
+    return f"{told}, found {found!r}" if isinstance(found, str | int | float | bool) else told
+
+
+def _expected_keys(where: Place, document: type[BaseModel]) -> list[str]:
+    """Return the keys that the model at a path has."""
+    model: Any = document
+    for part in where:
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            field = next(f for n, f in model.model_fields.items() if part in (n, f.alias))
+            model = field.annotation
+        else:  # a mapping or a list: what it has
+            model = model.__args__[-1]
+        for inner in getattr(model, "__args__", ()):  # X | None
+            if isinstance(inner, type) and issubclass(inner, BaseModel) and type(None) in model.__args__:
+                model = inner
+    return [f.alias or n for n, f in model.model_fields.items()]
