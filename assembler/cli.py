@@ -1,7 +1,7 @@
 """The command line: results to standard output, everything else to standard error, and the exit code tells.
 
 0 done; 1 done with findings of severity error, or verification failed; 2 usage or configuration; 3 input cannot be
-assembled; 4 output or storage failed; 5 telemetry cannot be reached.
+assembled; 4 output or storage failed; 5 a keyword history cannot be opened or filled.
 """
 
 import os

@@ -23,14 +23,15 @@ def print_plan(planned: "Plan") -> None:
     for card in planned.hdus[0].cards:
         click.echo(card.rstrip())
     click.echo("\n# Times: source, begin, end, their distances from the exposure's and the tolerance [s]; durations [s]")
-    for row in time_table(planned.times):
-        click.echo(" ".join(f"{cell:{width}}" for cell, width in zip(row, (20, 29, 29, 18, 18, 0), strict=True)).rstrip())
+    for cells in time_table(planned.times):
+        click.echo(" ".join(f"{cell:{width}}" for cell, width in zip(cells, (20, 29, 29, 18, 18, 0), strict=True)).rstrip())
     click.echo("\n# HDUs")
     for number, hdu in enumerate(planned.hdus):
         data = hdu.data
-        told = f"{data.length} bytes of {visible(data.path)}, HDU {data.hdu}" if isinstance(data, Source) else ""
-        if data is not None and not told:
-            told = f"{len(data.rows)} rows"
+        if isinstance(data, Source):
+            told = f"{data.length} bytes of {visible(data.path)}, HDU {data.hdu}"
+        else:
+            told = f"{len(data.rows)} rows" if data else ""
         click.echo(f"{number:4} {hdu.name:24} {len(hdu.cards):5} cards  {told}".rstrip())
     click.echo("\n# Input cards: origin, HDU, card, fate, where it is now")
     for row in planned.ledger:

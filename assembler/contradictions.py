@@ -53,8 +53,10 @@ def _contradicting_moment(moment: str, snapshot: SnapshotModel) -> Iterator[tupl
             for name in ("format", "scale", "range"):
                 if getattr(keyword, name):
                     yield (*where, name), f"is for numbers; expected type int or float, found {keyword.type}"
-            if keyword.during in ("min", "max", "mean"):
+            if keyword.during in ("min", "max"):
                 yield (*where, "during"), f"{keyword.during} is of numbers; expected type int or float, found {keyword.type}"
+        if keyword.during == "mean" and keyword.type != "float":
+            yield (*where, "during"), f"a mean is seldom whole; expected type float, found {keyword.type}"
         bounds = keyword.range
         if bounds is not None and (len(bounds) != 2 or (None not in bounds and bounds[0] > bounds[1])):  # type: ignore[operator]
             yield (*where, "range"), "expected the least and the greatest value, null where there is none"
@@ -94,6 +96,8 @@ def _contradicting_names(model: InstrumentModel, reserved: frozenset[str]) -> It
             renamed.setdefault(new, f"{keyword} of {name}")
         if origin.times.elapsed and not origin.times.begin:
             yield ("origins", name, "times", "elapsed"), "expected begin too"
+        if origin.times.scale not in (None, "UTC") and origin.times.form == "unix":
+            yield ("origins", name, "times", "scale"), f"UNIX seconds are in UTC; expected another form, or no {origin.times.scale}"
 
 
 def _contradicting_extensions(model: InstrumentModel) -> Iterator[tuple[Place, str]]:

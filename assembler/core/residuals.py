@@ -10,8 +10,8 @@ from assembler.core.instrument import ExposureRule
 
 HALF_HOUR = 1800 * SECOND
 _TAI_RANGE = (20 * SECOND, 45 * SECOND)  # since 1983 TAI was 22 s ahead of UTC or more
-_NEAR_TAI = 7 * SECOND // 2  # shutters and readouts come on top of it
 _NEAR = SECOND
+_OVERHEAD = 5 * SECOND // 2  # of shutters and readouts, where durations are compared
 _WIDEST_ZONE = 14 * 3600 * SECOND
 
 
@@ -23,7 +23,7 @@ class Likeness:
     words: str
 
 
-def likeness(distance: int, tolerance: int, instant: int, scales: Scales) -> Likeness | None:
+def likeness(distance: int, tolerance: int, instant: int, scales: Scales, overhead: int = 0) -> Likeness | None:
     """Tell what a distance [ns] between two times looks like; None when it is like nothing in particular.
 
     Parameters
@@ -36,11 +36,13 @@ def likeness(distance: int, tolerance: int, instant: int, scales: Scales) -> Lik
         When it was [ns]; how far TAI is ahead depends on it.
     scales : Scales
         Asked only for a distance that may be that between TAI and UTC.
+    overhead : int
+        What a shutter or a readout may have added to the distance [ns].
     """
     size, near = abs(distance), tolerance + _NEAR
-    if _TAI_RANGE[0] - _NEAR_TAI <= size <= _TAI_RANGE[1] + _NEAR_TAI:
+    if _TAI_RANGE[0] - near <= size <= _TAI_RANGE[1] + near + overhead:
         ahead = instant - scales.to_utc(instant, "TAI")
-        if abs(size - ahead) <= max(_NEAR_TAI, near):
+        if -near <= size - ahead <= near + overhead:
             return Likeness(code="offset-tai", words=f"TAI is {ahead / SECOND:g} s ahead of UTC")
     days = round(size / DAY)
     if days and abs(size - days * DAY) <= near:
@@ -64,14 +66,18 @@ def residual_findings(
         yield finding(like.code if like else "time-residual", told, origin=candidate.origin)
 
 
-def is_stranger(candidate: Candidate, begin: int | None, end: int | None, scales: Scales) -> bool:
-    """Tell whether a source speaks of another exposure: its interval does not overlap, and no clock explains that."""
+def is_stranger(candidate: Candidate, begin: int | None, end: int | None, scales: Scales, *, same_frame: bool) -> bool:
+    """Tell whether a source speaks of another exposure: its interval does not overlap, and no clock explains that.
+
+    A clock that is off does so only for a sub-FITS that names the exposure's own frame number; of any other, the previous
+    exposure is the likelier explanation.
+    """
     if begin is None or end is None or end < begin or not candidate.is_interval or candidate.overlaps(begin, end):
         return False
     assert candidate.begin is not None
     assert candidate.end is not None
     ends = ((candidate.begin, begin), (candidate.end, end))
-    return not any(likeness(mine - chosen, candidate.tolerance, chosen, scales) for mine, chosen in ends)
+    return not same_frame or not any(likeness(mine - chosen, candidate.tolerance, chosen, scales) for mine, chosen in ends)
 
 
 def durations(
@@ -106,7 +112,8 @@ def duration_findings(told: Sequence[Duration], begin: int | None, scales: Scale
         if abs(off) <= duration.tolerance:
             yield finding("duration-candidate", apart, origin=duration.origin, keyword=duration.keyword)
             continue
-        like = likeness(off, duration.tolerance, begin, scales) if begin is not None else None
+        known = duration.length > 0  # nothing is what a camera says that does not know
+        like = likeness(off, duration.tolerance, begin, scales, _OVERHEAD) if begin is not None and known else None
         message = f"{apart}, its tolerance is {duration.tolerance / SECOND:g} s{f'; {like.words}' if like else ''}"
         yield finding(like.code if like else "duration-differs", message, origin=duration.origin, keyword=duration.keyword)
 

@@ -108,7 +108,7 @@ def _snapshot(snapshot: Snapshot, keywords: Sequence[TelemetryKeyword], answers:
             cards += write_card(keyword.card, answers.corrected[keyword.card], keyword.comment)
             continue
         sample = _broadcast(keyword, snapshot.moment, answers)
-        if sample is None and answers.asked and keyword.default is not None:
+        if sample is None and answers.asked and instant is not None and keyword.default is not None:
             used = f"{keyword.source} has no value at {snapshot.moment}; the YAML's default is written"
             findings.append(finding("default-used", used, keyword=keyword.card))
             cards += write_card(keyword.card, field_of(keyword.default, keyword.type) or "", keyword.comment)
@@ -152,8 +152,10 @@ def _broadcast(keyword: TelemetryKeyword, moment: str, answers: Answers) -> Samp
     if keyword.during in ("first", "last"):
         return over.first if keyword.during == "first" else over.last
     number = {"min": over.minimum, "max": over.maximum, "mean": over.average}[keyword.during]
-    end = answers.instants.get("end", 0)
-    return Sample(time=unix_seconds(end), value=repr(number)) if number is not None else None
+    if number is None:
+        return None
+    text = str(int(number)) if keyword.type == "int" and number.is_integer() else repr(number)
+    return Sample(time=unix_seconds(answers.instants.get("end", 0)), value=text)
 
 
 def _field(keyword: TelemetryKeyword, sample: Sample, moment: str) -> tuple[str, list[Finding]]:

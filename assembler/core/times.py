@@ -196,12 +196,12 @@ def times_from(plain: Mapping[str, Any]) -> Times:
 
 
 def _disbelieved(service: Candidate, trusted: Candidate, code: str, scales: Scales) -> Finding:
-    """Say why the files' times are used: the service told of another exposure, or by a clock that is off as clocks are."""
+    """Say why the files' times are used: the service told of another exposure, unless its clock is off as clocks are."""
     told = f"the exposure service told {service}, the file of {trusted.source} {trusted}"
     assert trusted.begin is not None
     distance = service.begin - trusted.begin if service.begin is not None else None
     like = likeness(distance, trusted.tolerance, trusted.begin, scales) if distance is not None else None
-    return finding(like.code if like else code, f"{told}{f'; {like.words}' if like else ''}", origin=trusted.origin)
+    return finding(code, f"{told}{f'; or {like.words}' if like else ''}", origin=trusted.origin)
 
 
 def _account(times: Times, scales: Scales) -> list[Finding]:

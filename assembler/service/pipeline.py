@@ -15,6 +15,7 @@ from assembler.core.corrections import (
     correct_exposure,
     correct_service,
 )
+from assembler.core.exposure import frame_of
 from assembler.core.plan import Plan, Source, plan_l0
 from assembler.core.residuals import is_stranger
 from assembler.core.times import Times, reconcile, with_durations
@@ -70,7 +71,8 @@ def plan_exposure(
         asked, unread = inquiry.service_times(files)
         service, retimed = correct_service(instrument.exposure, asked, chosen)
         times, reconciled = reconcile(instrument.exposure, service, files, SCALES)
-        strangers = [c for c in files if is_stranger(c, times.begin, times.end, SCALES)]
+        framed = {origin.name for origin, sub in corrected.exposure.attached if frame_of(origin, sub) is not None}
+        strangers = [c for c in files if is_stranger(c, times.begin, times.end, SCALES, same_frame=c.origin in framed)]
         if not strangers:
             break
         for stranger in strangers:

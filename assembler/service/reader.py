@@ -187,8 +187,9 @@ def _of_telemetry(found: SubFits, keyword: str) -> list[Account]:
             card, _, moment = written.partition("@")
             if card != keyword:
                 continue
-            asked = format_iso(instants[moment]) if moment in instants else ""
-            facts = [("from", f"history keyword {row['keyword']}"), ("snapshot", f"{moment}, asked as of {asked} UTC")]
+            asked = f"asked as of {format_iso(instants[moment])} UTC" if moment in instants else "the instant is not known"
+            facts = [("from", f"history keyword {row['keyword']}"), ("snapshot", f"{moment}, {asked}")]
+            facts += [("card", image.rstrip()) for image in (_find(found.hdus[0], card) or ())[:1]]
             if row.get(f"{moment}_time"):
                 age = row.get(f"{moment}_age")
                 old = f", {age:.6f} s before" if isinstance(age, float) else ""

@@ -38,8 +38,8 @@ class Patience:
         self._running: _Question[object] | None = None
 
     def exposure(self) -> History:
-        """Return the history as one exposure may ask it; its time runs from the first question."""
-        return _Lent(self)
+        """Return the history as one exposure may ask it; only what it waits for answers counts."""
+        return _Lent(self, self._seconds, self._clock)
 
     def close(self) -> None:
         """Let go of the history, unless a thread is still stuck in it."""
@@ -49,13 +49,14 @@ class Patience:
         if not self._running or not self._running.is_alive():
             self._history.close()
 
-    def ask(self, question: Callable[[History], T], deadline: float) -> T:
-        """Return the answer to a question, or raise a TelemetryError by the deadline at the latest."""
+    def ask(self, question: Callable[[History], T], seconds: float) -> T:
+        """Return the answer to a question, or raise a TelemetryError after so many seconds at the latest."""
+        deadline = self._clock() + seconds
         late = f"no answer within {self._seconds:g} s"
         if self._running:
             if self._running.is_alive():  # it may have begun to ask just when it was told to end
                 self._history.interrupt()
-            self._running.join(max(0.0, deadline - self._clock()))
+            self._running.join(seconds)
             if self._running.is_alive():
                 raise TelemetryError(f"{late}: an earlier question is still stuck", retry=True)
         asked = _Question(self._history, question, deadline, self._clock)
@@ -72,17 +73,14 @@ class Patience:
             raise asked.failure
         return asked.answer[0]
 
-    def deadline(self) -> float:
-        """Return when an exposure that asks now has waited long enough [s of the clock]."""
-        return self._clock() + self._seconds
-
 
 class _Lent:
-    """A history with what is left of one exposure's time."""
+    """A history with what is left of one exposure's time [s]."""
 
-    def __init__(self, patience: Patience) -> None:
+    def __init__(self, patience: Patience, seconds: float, clock: Callable[[], float]) -> None:
         self._patience = patience
-        self._deadline: float | None = None
+        self._left = seconds
+        self._clock = clock
 
     def as_of(self, names: Sequence[str], instants: Sequence[float]) -> list[Mapping[str, Sample]]:
         return self._ask(lambda history: history.as_of(names, instants))
@@ -97,9 +95,11 @@ class _Lent:
         """Do nothing: the history is lent."""
 
     def _ask(self, question: Callable[[History], T]) -> T:
-        if self._deadline is None:
-            self._deadline = self._patience.deadline()
-        return self._patience.ask(question, self._deadline)
+        begun = self._clock()
+        try:
+            return self._patience.ask(question, max(0.0, self._left))
+        finally:
+            self._left -= self._clock() - begun
 
 
 class _Question(threading.Thread, Generic[T]):

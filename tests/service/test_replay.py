@@ -79,6 +79,11 @@ def test_what_is_no_l0_is_no_history(night, tmp_path, what):
         open_history(f"l0://{tmp_path / what}")
 
 
+def test_an_l0_that_was_made_without_a_history_is_none(found, make):
+    with pytest.raises(TelemetryError, match="made without telemetry"):
+        open_history(f"l0://{make(found).path}")
+
+
 def test_a_url_without_a_path_is_a_usage_error():
     with pytest.raises(ConfigurationError, match=r"l0://L0\.fits"):
         open_history("l0://")
