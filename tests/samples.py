@@ -29,3 +29,27 @@ def expected_during(rows, begin, end):
     """Return by name the numbers over the samples from begin to end."""
     within = {name: sorted({t: v for n, t, v in rows if n == name and begin <= t <= end}.items()) for name in NAMES}
     return {name: aggregate(found) for name, found in within.items() if found}
+
+
+class Memory:
+    """A history in memory, as the protocol says it."""
+
+    def __init__(self, samples: dict[str, dict[float, str]]) -> None:
+        self.samples = samples
+
+    def as_of(self, names, instants):
+        return [
+            {n: Sample(time=t, value=self.samples[n][t]) for n in names if n in self.samples and (t := self._last(n, i)) is not None}
+            for i in instants
+        ]
+
+    def _last(self, name, instant):
+        return max((t for t in self.samples[name] if t <= instant), default=None)
+
+    def during(self, names, begin, end):
+        within = {n: [(t, v) for t, v in sorted(self.samples.get(n, {}).items()) if begin <= t <= end] for n in names}
+        return {n: aggregate(pairs) for n, pairs in within.items() if pairs}
+
+    def interrupt(self): ...
+
+    def close(self): ...

@@ -175,6 +175,8 @@ def test_verify_says_which_file_is_wrong(call, l0, tmp_path):
         ("tm_zone", ["RDTM_ZO in PRIMARY", "GRTM_ZO in PRIMARY"]),
         ("GAIN02", ["GAIN02 in GREEN_AMP1", "GAIN02 in RED_AMP1", "moved to the extension of its amplifier"]),
         ("TARGNAME", ["history keyword kpfconfig.TARGNAME", "begin, asked as of 2024-04-22T08:00:32.986179 UTC", " s before", "T001823"]),
+        ("STARTIME", ["history keyword kpfexpose.STARTTIME", "middle     2024-04-22T08:00:32.886179", "samples    1 from begin"]),
+        ("EXPTIME", ["EXPTIME =                 30.0 / Requested exposure time"]),
         ("HEART12", ["history keyword kpfmon.heart_12", "not available"]),
         ("DATE-BEG", ["the assembler itself", "from exposure service"]),
         ("BITPIX", ["describes the file that it was in"]),

@@ -104,7 +104,9 @@ def read_candidate(origin: Origin, sub: SubFits, scales: Scales) -> tuple[Candid
     return candidate, tuple(findings)
 
 
-def read_instant(text: str, form: TimeForm, *, origin: str, keyword: str, where: str) -> tuple[int | None, list[Finding]]:
+def read_instant(
+    text: str, form: TimeForm, *, origin: str, keyword: str, where: str, tolerance: int = 0
+) -> tuple[int | None, list[Finding]]:
     """Read an instant [ns] as a source wrote it; None for what is none, or of a clock that was never set.
 
     Parameters
@@ -114,6 +116,8 @@ def read_instant(text: str, form: TimeForm, *, origin: str, keyword: str, where:
         How it is written.
     origin, keyword, where : str
         For the findings.
+    tolerance : int
+        How far off it may be [ns]; from a second on, nobody misses the fraction of one.
     """
     try:
         instant = parse_iso(text) if form == "iso" else parse_number(text, form)
@@ -122,7 +126,7 @@ def read_instant(text: str, form: TimeForm, *, origin: str, keyword: str, where:
     if format_iso(instant).startswith("1970-"):
         told = f"{where}: {keyword} is {format_iso(instant)}; a clock that was never set is not believed"
         return None, [finding("time-1970", told, origin=origin, keyword=keyword)]
-    if form == "iso" and len(text.strip().rstrip("Z")) <= _ISO_SECONDS:
+    if form == "iso" and tolerance < SECOND and len(text.strip().rstrip("Z")) <= _ISO_SECONDS:
         told = f"{where}: {keyword} is {text.strip()}, without a fraction of the second"
         return instant, [finding("fraction-missing", told, origin=origin, keyword=keyword)]
     return instant, []
@@ -176,7 +180,7 @@ def _scale_of(origin: Origin, sub: SubFits, findings: list[Finding]) -> str:
 def _time(keyword: str, scale: str, origin: Origin, sub: SubFits, scales: Scales, findings: list[Finding]) -> int | None:
     """Read a begin or end, in UTC."""
     hdu = sub.hdus[0]
-    instant, told = _read_card(hdu, keyword, origin.times.form, origin.name, sub.path)
+    instant, told = _read_card(hdu, keyword, origin.times.form, origin, sub.path)
     findings += told
     findings += _against_mjd(hdu, keyword, instant, origin, sub.path)
     if instant is None or not scale:
@@ -192,13 +196,13 @@ def _time(keyword: str, scale: str, origin: Origin, sub: SubFits, scales: Scales
         return None
 
 
-def _read_card(hdu: Hdu, keyword: str, form: TimeForm, origin: str, path: str) -> tuple[int | None, list[Finding]]:
+def _read_card(hdu: Hdu, keyword: str, form: TimeForm, origin: Origin, path: str) -> tuple[int | None, list[Finding]]:
     record = hdu.record(keyword) if keyword else None
     if record is None or record.kind != "value" or record.value is None:
         return None, []
     value = record.value
     text = value if isinstance(value, str) else record.text.strip().replace("D", "E")
-    return read_instant(text, form, origin=origin, keyword=keyword, where=path)
+    return read_instant(text, form, origin=origin.name, keyword=keyword, where=path, tolerance=origin.times.tolerance)
 
 
 def _length(hdu: Hdu, rule: DurationRule) -> int | None:
@@ -213,7 +217,7 @@ def _against_mjd(hdu: Hdu, keyword: str, instant: int | None, origin: Origin, pa
     if instant is None or origin.times.form != "iso" or not keyword.startswith("DATE-"):
         return []
     beside = f"MJD-{keyword[5:]}"
-    other, _ = _read_card(hdu, beside, "mjd", origin.name, path)
+    other, _ = _read_card(hdu, beside, "mjd", origin, path)
     if other is None or abs(other - instant) <= _MJD_ERROR + origin.times.tolerance:
         return []
     told = f"{path}: {beside} is {format_iso(other)}, {(other - instant) / SECOND:+.6f} s from {keyword}"

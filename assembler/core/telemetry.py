@@ -62,6 +62,7 @@ def telemetry_table(instrument: Instrument, answers: Answers) -> Table:
     for asked in (instrument.exposure.begin, instrument.exposure.end):
         if asked:
             facts.setdefault(asked.source, _untyped(asked.source, asked.comment))
+            cards.setdefault(asked.source, []).append(f"{asked.card}@service")
     for source in instrument.sources():
         facts.setdefault(source, _untyped(source))
     rows = []

@@ -1,5 +1,6 @@
 """Read an L0 by itself: explain its cards, and verify that it is whole."""
 
+import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +8,7 @@ from pathlib import Path
 
 from assembler.core.cards import keyword_of, read_record, read_records, shown
 from assembler.core.exposure import Hdu, SubFits
-from assembler.core.instants import format_iso, parse_iso
+from assembler.core.instants import format_iso, from_unix, parse_iso
 from assembler.core.instrument import MOMENTS
 from assembler.core.ledger import LedgerRow, ledger_table, read_ledger
 from assembler.core.plan import findings_table
@@ -66,7 +67,10 @@ def explain(path: Path, keyword: str) -> list[Account]:
     collided = {str(row[3]) for row in findings if row[0] in ("name-collision", "duplicate-keyword")}
     corrected = [(str(row[2]), str(row[3]), str(row[4])) for row in findings if row[0] == "corrected"]
     accounts = [_of_ledger(row, collided, corrected) for row in ledger if keyword in (row.keyword, *_originals(row))]
-    accounts += _of_telemetry(found, keyword)
+    try:
+        accounts += _of_telemetry(found, keyword)
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise InputError(f"{path}: TELEMETRY is not as an assembler writes it: {error}", path=str(path)) from error
     written = {a.keyword for a in accounts if a.extension == "PRIMARY"}
     if keyword not in written and keyword not in ("COMMENT", "HISTORY", ""):
         accounts += _of_assembler(found, keyword)
@@ -187,20 +191,30 @@ def _of_telemetry(found: SubFits, keyword: str) -> list[Account]:
             card, _, moment = written.partition("@")
             if card != keyword:
                 continue
-            asked = f"asked as of {format_iso(instants[moment])} UTC" if moment in instants else "the instant is not known"
-            facts = [("from", f"history keyword {row['keyword']}"), ("snapshot", f"{moment}, {asked}")]
+            facts = [("from", f"history keyword {row['keyword']}")]
+            if moment != "service":
+                asked = f"asked as of {format_iso(instants[moment])} UTC" if moment in instants else "the instant is not known"
+                facts.append(("snapshot", f"{moment}, {asked}"))
             facts += [("card", image.rstrip()) for image in (_find(found.hdus[0], card) or ())[:1]]
-            if row.get(f"{moment}_time"):
-                age = row.get(f"{moment}_age")
-                old = f", {age:.6f} s before" if isinstance(age, float) else ""
-                facts += [("value", str(row[moment])), ("broadcast", f"{row[f'{moment}_time']} UTC{old}")]
-            else:
-                facts.append(("value", "not available"))
-            facts += [(m, f"{row[m]} ({row[f'{m}_time']} UTC)") for m in instants if m != moment and row.get(f"{m}_time")]
+            facts += _broadcasts(row, moment, instants)
             facts.append(("samples", _numbers(row)))
             facts += _found(found, keyword)
             accounts.append(Account(keyword=card, extension="PRIMARY", facts=tuple(facts)))
     return accounts
+
+
+def _broadcasts(row: Mapping[str, Cell], moment: str, instants: Mapping[str, int]) -> list[tuple[str, str]]:
+    """Tell the value at the moment of a card, then those of the other moments, then what else counted."""
+    facts = []
+    if row.get(f"{moment}_time"):
+        age = row.get(f"{moment}_age")
+        old = f", {age:.6f} s before" if isinstance(age, float) else ""
+        facts += [("value", str(row[moment])), ("broadcast", f"{row[f'{moment}_time']} UTC{old}")]
+    elif moment in instants:
+        facts.append(("value", "not available"))
+    facts += [(m, f"{row[m]} ({row[f'{m}_time']} UTC)") for m in instants if m != moment and row.get(f"{m}_time")]
+    further = json.loads(str(row["further"]) or "[]")
+    return [*facts, *(("further", f"{value} ({format_iso(from_unix(time))} UTC)") for time, value in further if time is not None)]
 
 
 def _numbers(row: Mapping[str, Cell]) -> str:

@@ -36,7 +36,7 @@ class RecordedHistory:
             self.instants = snapshot_instants(found)
             self._recorded = recorded(own_table(found, "TELEMETRY"), self.instants)
             codes = {row[0] for row in own_table(found, "FINDINGS").rows}
-        except (InputError, ValueError, KeyError, TypeError) as error:
+        except (InputError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise TelemetryError(f"{path}: holds no telemetry to replay: {error}") from error
         if codes & {"no-history", "history-unavailable"}:
             raise TelemetryError(f"{path}: was made without telemetry, so there is none to replay")

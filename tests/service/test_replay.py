@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from samples import Memory
 
 from assembler.core.cards import read_records
 from assembler.core.instrument import Event, Snapshot, TelemetryKeyword
-from assembler.core.samples import Sample, aggregate
 from assembler.core.tables import Table
 from assembler.errors import ConfigurationError, TelemetryError
 from assembler.fits.blocks import scan
@@ -71,6 +71,27 @@ def test_a_replay_for_another_exposure_is_refused_and_the_l0_says_so(kpf, night,
     assert "its telemetry is that of 2024-04-22T08:00:32.886179" in told.message
 
 
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.integers(0, 10**6), st.binary(min_size=1, max_size=3)), min_size=1, max_size=5))
+def test_an_l0_that_was_tampered_with_is_replayed_or_refused(found, make, tmp_path, flips):
+    small = tmp_path / "small.fits"
+    if not small.exists():
+        shutil.copy(make(found, Memory({"dcs1.UT": {BEGIN: "08:00"}})).path, small)
+    hdu = next(h for h in scan(str(small)).hdus if h.extname == "TELEMETRY")
+    data = bytearray(small.read_bytes())
+    for place, bytes_ in flips:
+        at = hdu.offset - 2880 + place % (hdu.length + 2880)
+        data[at : at + len(bytes_)] = bytes_
+    broken = tmp_path / "broken.fits"
+    broken.write_bytes(data)
+    try:
+        opened = open_history(f"l0://{broken}")
+    except TelemetryError:
+        return
+    for answer in opened.as_of(opened.names, [0.0, 2e9]):
+        assert all(isinstance(sample.value, str) for sample in answer.values())
+
+
 @pytest.mark.parametrize("what", ["missing.fits", "no.fits", "plain.fits"])
 def test_what_is_no_l0_is_no_history(night, tmp_path, what):
     (tmp_path / "no.fits").write_bytes(b"no FITS")
@@ -87,30 +108,6 @@ def test_an_l0_that_was_made_without_a_history_is_none(found, make):
 def test_a_url_without_a_path_is_a_usage_error():
     with pytest.raises(ConfigurationError, match=r"l0://L0\.fits"):
         open_history("l0://")
-
-
-class Memory:
-    """A history in memory, as the protocol says it."""
-
-    def __init__(self, samples: dict[str, dict[float, str]]) -> None:
-        self.samples = samples
-
-    def as_of(self, names, instants):
-        return [
-            {n: Sample(time=t, value=self.samples[n][t]) for n in names if n in self.samples and (t := self._last(n, i)) is not None}
-            for i in instants
-        ]
-
-    def _last(self, name, instant):
-        return max((t for t in self.samples[name] if t <= instant), default=None)
-
-    def during(self, names, begin, end):
-        within = {n: [(t, v) for t, v in sorted(self.samples.get(n, {}).items()) if begin <= t <= end] for n in names}
-        return {n: aggregate(pairs) for n, pairs in within.items() if pairs}
-
-    def interrupt(self): ...
-
-    def close(self): ...
 
 
 BEGIN = 1713772832.886179
