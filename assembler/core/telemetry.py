@@ -2,10 +2,10 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
-from assembler.core.cards import printable_text
 from assembler.core.instants import format_iso, from_unix, is_unix_time, unix_seconds
 from assembler.core.instrument import MOMENTS, Instrument, TelemetryKeyword
 from assembler.core.samples import NOTHING, Aggregate, Answers, Sample, aggregate
@@ -45,37 +45,46 @@ def _moment_columns(moment: str) -> tuple[Column, ...]:
 
 def telemetry_table(instrument: Instrument, answers: Answers) -> Table:
     """Make the TELEMETRY table: one row for each history keyword that the YAML names."""
+    facts, cards, numeric = _named(instrument)
+    edges = {k.source for s in instrument.snapshots for k in s.keywords if k.during in ("first", "last")}
+    moments = []
+    for moment in instrument.moments:
+        instant = answers.instants.get(moment)
+        moments.append((answers.values.get(moment, {}), unix_seconds(instant) if instant is not None else None))
+    rows = []
+    for source, keyword in facts.items():
+        numbers = _numbers(answers, source) if source in numeric else NOTHING
+        samples = [values.get(source) for values, _ in moments]
+        cells = [_cells(sample, at) for sample, (_, at) in zip(samples, moments, strict=True)]
+        lost = [s for s, (_, _, age) in zip(samples, cells, strict=True) if s and (age is None or not _shows(s.value))]
+        rows.append((
+            source, numbers.average, numbers.stddev, numbers.minimum, numbers.maximum,
+            answers.aggregates.get(source, NOTHING).samples, keyword.unit, keyword.comment,
+            *(cell for of_moment in cells[: len(MOMENTS)] for cell in of_moment),
+            " ".join(cards.get(source, ())), _further([*lost, *_besides(source, answers, edges)], samples, lost),
+            *(cell for of_moment in cells[len(MOMENTS) :] for cell in of_moment),
+        ))  # fmt: skip
+    return Table(name="TELEMETRY", columns=telemetry_columns(instrument.moments), rows=tuple(rows))
+
+
+def _named(instrument: Instrument) -> tuple[dict[str, TelemetryKeyword], dict[str, list[str]], set[str]]:
+    """Return every history keyword that the YAML names: its facts, the cards that it is for, and which have numbers."""
     facts = {k.source: k for k in instrument.table}
     cards: dict[str, list[str]] = {}
     written = writers(instrument)
-    numeric = {k.source for k in instrument.table if k.type in _NUMBERS}
-    edges: set[str] = set()
     for snapshot in instrument.snapshots:
         for keyword in snapshot.keywords:
             facts.setdefault(keyword.source, keyword)
             if written[keyword.card] is keyword:
                 cards.setdefault(keyword.source, []).append(f"{keyword.card}@{snapshot.moment}")
-            if keyword.type in _NUMBERS:
-                numeric.add(keyword.source)
-            if keyword.during in ("first", "last"):
-                edges.add(keyword.source)
     for asked in (instrument.exposure.begin, instrument.exposure.end):
         if asked:
             facts.setdefault(asked.source, _untyped(asked.source, asked.comment))
             cards.setdefault(asked.source, []).append(f"{asked.card}@service")
     for source in instrument.sources():
         facts.setdefault(source, _untyped(source))
-    rows = []
-    for source, keyword in facts.items():
-        numbers = _numbers(answers, source) if source in numeric else NOTHING
-        row: list[Cell] = [source, numbers.average, numbers.stddev, numbers.minimum, numbers.maximum]
-        row += [answers.aggregates.get(source, NOTHING).samples, keyword.unit, keyword.comment]
-        shown: list[Sample] = []
-        cells = {moment: _cells(answers.value(moment, source), answers.instants.get(moment), shown) for moment in instrument.moments}
-        row += [cell for moment in MOMENTS for cell in cells.pop(moment)]
-        row += [" ".join(cards.get(source, ())), _further(source, answers, shown, edges)]
-        rows.append((*row, *(cell for further in cells.values() for cell in further)))
-    return Table(name="TELEMETRY", columns=telemetry_columns(instrument.moments), rows=tuple(rows))
+    every = (*instrument.table, *(k for s in instrument.snapshots for k in s.keywords))
+    return facts, cards, {k.source for k in every if k.type in _NUMBERS}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,14 +137,17 @@ def recorded(table: Table, instants: Mapping[str, int]) -> Recorded:
     return Recorded(samples=samples, aggregates=aggregates)
 
 
-def _cells(sample: Sample | None, instant: int | None, shown: list[Sample]) -> tuple[Cell, Cell, Cell]:
-    """Return the cells of a moment; a sample that they give back as it was is added to those shown."""
+def _cells(sample: Sample | None, at: float | None) -> tuple[str, str, float | None]:
+    """Return value, time and age of a sample [s], asked for at an instant [UNIX s].
+
+    The age gives the sample's time back to the last bit. It does unless the time is of another age altogether, as in a history
+    that is broken; then there is none.
+    """
     if sample is None:
         return "", "", None
-    age = _age(sample, instant)
-    if age is not None and _shows(sample.value):
-        shown.append(sample)
-    return sample.value[:LONGEST], _when(sample), age
+    time = sample.time
+    age = at - time if at is not None and is_unix_time(time) else None
+    return sample.value[:LONGEST], _when(time), age if age is not None and at is not None and at - age == time else None
 
 
 def _number(cell: Cell) -> float | None:
@@ -148,35 +160,30 @@ def _untyped(source: str, comment: str = "") -> TelemetryKeyword:
 
 def _shows(value: str) -> bool:
     """Tell whether a column of text gives a value back as it was: it holds printable characters, and strips blanks at the end."""
-    return printable_text(value[:LONGEST]).rstrip() == value
+    return value.isascii() and (value.isprintable() or not value) and value[-1:] != " " and len(value) <= LONGEST
 
 
-def _when(sample: Sample) -> str:
-    """Return when a value was broadcast; nothing where the history has a time of no age at all."""
-    return format_iso(from_unix(sample.time)) if is_unix_time(sample.time) else ""
+@lru_cache(maxsize=4096)
+def _when(time: float) -> str:
+    """Return when a value was broadcast [UNIX s]; nothing where the history has a time of no age at all."""
+    return format_iso(from_unix(time)) if is_unix_time(time) else ""
 
 
-def _age(sample: Sample | None, instant: int | None) -> float | None:
-    """Return how long before an instant [ns] a value was broadcast [s], where that gives its time back to the last bit.
-
-    It does unless the time is of another age altogether, as in a history that is broken.
-    """
-    if sample is None or instant is None or not is_unix_time(sample.time):
-        return None
-    age = unix_seconds(instant) - sample.time
-    return age if unix_seconds(instant) - age == sample.time else None
-
-
-def _further(source: str, answers: Answers, shown: list[Sample], edges: set[str]) -> str:
-    """Return as JSON the samples of a keyword that counted, and that the columns of the moments do not give back as they were."""
-    counted = [sample for moment in answers.values for sample in [answers.value(moment, source)] if sample]
-    counted += answers.further.get(source, ())
-    counted += [answers.before[source]] if source in answers.before else []
+def _besides(source: str, answers: Answers, edges: set[str]) -> list[Sample]:
+    """Return the samples of a keyword that counted, and that no moment has."""
+    counted = [*answers.further.get(source, ()), *([answers.before[source]] if source in answers.before else [])]
     if source in edges:
         over = answers.aggregates.get(source, NOTHING)
         counted += [edge for edge in (over.first, over.last) if edge]
-    times = {s.time for s in shown}
-    missing = {s.time: s.value[:LONGEST] for s in counted if s.time not in times}
+    return counted
+
+
+def _further(counted: Sequence[Sample], at_moments: Sequence[Sample | None], lost: Sequence[Sample]) -> str:
+    """Return as JSON the samples that counted, and that the columns of the moments do not give back as they were."""
+    if not counted:
+        return ""
+    shown = {s.time for s in at_moments if s} - {s.time for s in lost}
+    missing = {s.time: s.value[:LONGEST] for s in counted if s.time not in shown}
     pairs = [[time if is_unix_time(time) else None, value] for time, value in sorted(missing.items())]
     return json.dumps(pairs, separators=(",", ":")) if pairs else ""
 
