@@ -79,6 +79,7 @@ def command() -> None:
 @PATIENCE
 @INSTRUMENT
 @CORRECTIONS
+@click.option("--supersede", metavar="REASON", help="Replace an L0 that is there and differs by a newer version; the old one is kept.")
 @JSON
 def assemble(
     inputs: tuple[str, ...],
@@ -88,16 +89,19 @@ def assemble(
     patience: str,
     yaml: str | None,
     corrections: str | None,
+    supersede: str | None,
     as_json: bool,
 ) -> int:
     """Make the L0 of one exposure and print its path.
 
     The sub-FITS are those of a frame in a night's directory, or the ones that are given; ORIGIN=PATH says whose a file is
-    where its name does not. The L0 is there whole and verified, or not at all, and never replaces another file.
+    where its name does not. The L0 is there whole and verified, or not at all. It never replaces another one, unless
+    --supersede tells why; then the old one is kept in superseded beside it.
 
     \b
     assembler assemble 2024apr21 --frame 215921 --history sqlite:///history.db
     assembler assemble -i stis.yaml --out . oc7w11viq_raw.fits oc7w11viq_spt.fits
+    assembler assemble 2024apr21 --frame 215921 --supersede 'the sub-FITS of red came late'
     """  # noqa: D301 - click's own mark for lines that are not to be joined
     from assembler.core.findings import has_errors
     from assembler.service import pipeline
@@ -107,14 +111,18 @@ def assemble(
     found = _find(instrument, inputs, frame)
     with _stopped_by_signals(), _history(history, patience) as opened:
         target = _out(out, instrument, inputs, frame)
-        outcome = pipeline.assemble(found, opened, target, corrections=wrong, version=__version__, clock=time.time_ns)
+        outcome = pipeline.assemble(found, opened, target, corrections=wrong, version=__version__, clock=time.time_ns, supersede=supersede)
     plan = outcome.plan
     if as_json:
-        console.print_json({"path": str(outcome.path), "made": outcome.made, "findings": [console.finding(f) for f in plan.findings]})
+        told = {"path": str(outcome.path), "made": outcome.made, "version": outcome.version}
+        told |= {"replaced": str(outcome.replaced) if outcome.replaced else None, "findings": [console.finding(f) for f in plan.findings]}
+        console.print_json(told)
     else:
         click.echo(str(outcome.path))
         if not outcome.made:
             click.echo("it was there already, and is the same", err=True)
+        if outcome.replaced:
+            click.echo(f"it is version {outcome.version}; version {outcome.version - 1} is {outcome.replaced}", err=True)
         console.tell([f for f in plan.findings if f.severity != "info"])
     return 1 if has_errors(plan.findings) else 0
 

@@ -20,6 +20,7 @@ from assembler.core.snapshots import snapshot_cards
 from assembler.core.tables import Column, Table
 from assembler.core.telemetry import telemetry_table
 from assembler.core.times import Times, time_cards, times_from
+from assembler.core.versions import Replaced, with_version
 from assembler.errors import InputError
 
 OWN_TABLES = ("TELEMETRY", "CARDS", "FINDINGS")
@@ -99,6 +100,7 @@ def plan_l0(
     directory: str,
     version: str,
     written: int,
+    replaces: Replaced | None = None,
 ) -> Plan:
     """Decide everything that will be in an L0.
 
@@ -120,6 +122,8 @@ def plan_l0(
         Version of the assembler.
     written : int
         The instant [ns] that is DATE.
+    replaces : Replaced or None
+        The L0 of this name that this one is to replace; None when it is the first.
 
     Raises
     ------
@@ -136,7 +140,7 @@ def plan_l0(
     extensions, placed, mended = _extensions(instrument, exposure, selected, merged)
     primary = (
         *structure_cards(),
-        *assembly_cards(instrument, exposure, times, version, written),
+        *assembly_cards(instrument, exposure, times, version, written, replaces),
         *time_cards(times),
         *snapshots,
         *identity_cards(instrument, exposure, directory, filename),
@@ -181,6 +185,12 @@ def conclude(plan: Plan, sums: Mapping[str, int]) -> Plan:
         return plan
     everything = (*plan.findings, *findings)
     return replace(plan, hdus=(*plan.hdus[:-1], planned_table(findings_table(everything))), findings=everything)
+
+
+def superseding(plan: Plan, replaced: Replaced) -> Plan:
+    """Return the plan as that of the version after another, as if `plan_l0` had known of it; nobody is asked again."""
+    primary = plan.hdus[0]
+    return replace(plan, hdus=(replace(primary, cards=with_version(primary.cards, replaced)), *plan.hdus[1:]))
 
 
 def l0_name(template: str, begin: int | None, exposure: Exposure) -> str:

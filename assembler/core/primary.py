@@ -7,6 +7,7 @@ from assembler.core.exposure import Exposure
 from assembler.core.instants import SECOND, format_iso, round_to
 from assembler.core.instrument import Instrument, Origin
 from assembler.core.times import Times, service_cards
+from assembler.core.versions import Replaced, version_cards
 
 # fmt: off
 OWN_KEYWORDS = frozenset({
@@ -40,14 +41,16 @@ def structure_cards() -> tuple[str, ...]:
     )
 
 
-def assembly_cards(instrument: Instrument, exposure: Exposure, times: Times, version: str, written: int) -> list[str]:
-    """Write who assembled what, and which origins are attached."""
+def assembly_cards(
+    instrument: Instrument, exposure: Exposure, times: Times, version: str, written: int, replaces: Replaced | None
+) -> list[str]:
+    """Write who assembled what, which version it is, and which origins are attached."""
     attached = {origin.name for origin, _ in exposure.attached}
     cards = [
         *write_card("FAVER", text_of(version), "version of the L0 assembler"),
         *write_card("DATE", text_of(format_iso(round_to(written, SECOND // 1000), digits=3)), "when this file was written (UTC)"),
         *write_card("TIMESYS", text_of("UTC"), "time scale of the times in this header"),
-        *write_card("L0VER", text_of(1), "version of this L0"),
+        *version_cards(replaces),
         *write_card("CAMERAS", text_of(len(instrument.origins)), "origins that were asked for"),
     ]
     for origin in instrument.origins:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from assembler.core.exposure import Hdu, SubFits
 from assembler.core.plan import OWN_TABLES, Plan
+from assembler.core.versions import SUPERSEDED, apart_from_version, is_version, superseded_name
 from assembler.errors import InputError, VerificationError
 from assembler.fits.blocks import fill, open_fits, scan
 from assembler.fits.sums import fold, word_sum
@@ -27,7 +28,7 @@ def verify_plan(path: Path, plan: Plan, sums: Mapping[str, int], *, ignore_date:
     sums : mapping of str to int
         By HDU, what its data unit sums up to: of an extension from a sub-FITS, that of the bytes there.
     ignore_date : bool
-        Compare an L0 that was written at another time: DATE may differ.
+        Compare an L0 that was written at another time: DATE, and what tells of its version, may differ.
 
     Raises
     ------
@@ -43,7 +44,7 @@ def verify_plan(path: Path, plan: Plan, sums: Mapping[str, int], *, ignore_date:
             there = [i for i in hdu.images if not i.startswith(_SUMS)]
             wanted = list(planned.cards)
             if ignore_date and planned.name == "PRIMARY":
-                there, wanted = ([i for i in images if not i.startswith("DATE    ")] for images in (there, wanted))
+                there, wanted = apart_from_version(there), apart_from_version(wanted)
             if there != wanted:
                 problems.append(f"{planned.name}: {_first_difference(there, wanted)}")
             told = _datasum(hdu)
@@ -53,7 +54,7 @@ def verify_plan(path: Path, plan: Plan, sums: Mapping[str, int], *, ignore_date:
 
 
 def verify_file(path: Path) -> None:
-    """Verify an L0 by itself: its structure, its checksums, its name, and its ledger.
+    """Verify an L0 by itself: its structure, its checksums, its name (or that of a superseded version), and its ledger.
 
     Raises
     ------
@@ -67,9 +68,17 @@ def verify_file(path: Path) -> None:
     if len(set(names[1:])) != len(names) - 1:
         problems.append("two HDUs have one name")
     told = found.hdus[0].value("OFNAME")
-    if told != path.name:
+    if told != path.name and not _is_superseded(path, found.hdus[0]):
         problems.append(f"the file is named {path.name}, its OFNAME is {told}")
     _raise(path, problems)
+
+
+def _is_superseded(path: Path, primary: Hdu) -> bool:
+    """Tell whether an L0 is where, and named as, this version of it is kept after it was replaced."""
+    name, version = primary.value("OFNAME"), primary.value("L0VER")
+    if not isinstance(name, str) or not is_version(version):
+        return False
+    return path.absolute().parent.name == SUPERSEDED and path.name == superseded_name(name, version)
 
 
 def _check_file(path: Path) -> tuple[SubFits, list[str]]:

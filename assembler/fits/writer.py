@@ -1,7 +1,7 @@
 """Plan to bytes: one pass over the data, checksums on the fly, and a file that is there whole or not at all.
 
-The file is written under a temporary name in the output directory, synced, and given to whoever verifies it; only
-then does link(2) put it under its final name, which fails where that name is taken.
+The file is written under a temporary name in the output directory, synced, closed, and given to whoever verifies it;
+only then does link(2) put it under its final name, which fails where that name is taken.
 """
 
 import ctypes
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from assembler.core.cards import text_of, write_card
 from assembler.core.plan import Plan, PlannedHdu, Source, conclude
@@ -40,7 +41,29 @@ class Piece:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """An L0 under its temporary name."""
+    """An L0 under its temporary name.
+
+    Attributes
+    ----------
+    path : Path
+    lock : file
+        Open for reading only, and locked as long as the draft is in use. What is written goes through a descriptor of its own,
+        which is closed before anybody verifies: over a network, only what was closed is told of all its errors.
+    """
+
+    path: Path
+    lock: IO[bytes]
+
+    def is_gone(self) -> bool:
+        """Tell whether somebody removed it, by scanning the directory: a network file system remembers names that are gone."""
+        with suppress(OSError), os.scandir(self.path.parent) as entries:
+            return all(entry.name != self.path.name for entry in entries)
+        return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Opened:
+    """A draft while it is written."""
 
     path: Path
     descriptor: int
@@ -58,22 +81,24 @@ def draft(directory: Path, filename: str) -> Iterator[Draft]:
     try:
         directory.mkdir(parents=True, exist_ok=True)
         path = directory / f".{filename}.{os.urandom(8).hex()}{_SUFFIX}"
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        lock = open(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666), "rb", buffering=0)  # noqa: SIM115
     except OSError as error:
         raise OutputError(f"{directory}: cannot write here: {error.strerror}") from error
     try:
-        with suppress(OSError):  # some file systems have no locks; then abandoned drafts stay
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield Draft(path=path, descriptor=descriptor)
+        # Shared, as NFS locks what is open for reading; who asks for the lock alone is refused all the same.
+        # Some file systems have no locks; then abandoned drafts stay.
+        with suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        yield Draft(path=path, lock=lock)
     finally:
         with suppress(OSError):
-            os.close(descriptor)
+            lock.close()  # first: a file that is removed while it is open stays for a while over a network
         with suppress(OSError):
             path.unlink()
 
 
 def write_l0(plan: Plan, target: Draft) -> tuple[Plan, dict[str, int]]:
-    """Write a plan into a draft, and sync it.
+    """Write a plan into a draft, sync it, and close it.
 
     Returns
     -------
@@ -91,10 +116,12 @@ def write_l0(plan: Plan, target: Draft) -> tuple[Plan, dict[str, int]]:
     """
     starts = _layout(plan.hdus)
     try:
-        plan, sums = _transfer(plan, starts, target)
-        for hdu, start in zip(plan.hdus, starts, strict=True):
-            _write(target.descriptor, render_header(hdu.cards, sums[hdu.name]), start)
-        os.fsync(target.descriptor)
+        with open(target.path, "r+b", buffering=0) as file:
+            opened = _Opened(path=target.path, descriptor=file.fileno())
+            plan, sums = _transfer(plan, starts, opened)
+            for hdu, start in zip(plan.hdus, starts, strict=True):
+                _write(opened.descriptor, render_header(hdu.cards, sums[hdu.name]), start)
+            os.fsync(opened.descriptor)
     except OSError as error:
         raise _cannot_write(target, error) from error
     return plan, sums
@@ -123,8 +150,10 @@ def publish(target: Draft, filename: str) -> Path:
                 if isinstance(error, FileExistsError):
                     raise OutputError(f"{final} exists, and an L0 is never overwritten") from error
                 raise
-        target.path.unlink()
-        _sync_directory(final.parent)
+        target.lock.close()
+        with suppress(FileNotFoundError):  # somebody took it for abandoned, now that it is not locked
+            target.path.unlink()
+        sync_directory(final.parent)
     except OSError as error:
         raise OutputError(f"{final}: cannot be published: {error.strerror}") from error
     return final
@@ -167,7 +196,7 @@ def _layout(hdus: Sequence[PlannedHdu]) -> list[int]:
     return starts
 
 
-def _transfer(plan: Plan, starts: Sequence[int], target: Draft | None) -> tuple[Plan, dict[str, int]]:
+def _transfer(plan: Plan, starts: Sequence[int], target: _Opened | None) -> tuple[Plan, dict[str, int]]:
     """Copy the data units of the sub-FITS, conclude the plan, write its tables; return the sum of every data unit."""
     pieces = [p for number, hdu in enumerate(plan.hdus) if isinstance(hdu.data, Source) for p in _pieces(number, hdu, starts[number])]
     sums = {hdu.name: 0 for hdu in plan.hdus}
@@ -196,7 +225,7 @@ def _pieces(number: int, hdu: PlannedHdu, start: int) -> Iterator[Piece]:
         yield Piece(hdu=number, source=source, start=source.offset + offset, length=length, target=target + offset)
 
 
-def _copy(pieces: Sequence[Piece], target: Draft | None) -> Iterator[tuple[int, int]]:
+def _copy(pieces: Sequence[Piece], target: _Opened | None) -> Iterator[tuple[int, int]]:
     """Copy pieces side by side; yield the number of the HDU and the sum of each. Without a target only sum."""
     small = sum(p.length for p in pieces) <= SEGMENT
     jobs: dict[tuple[str, int], list[Piece]] = {}
@@ -208,7 +237,7 @@ def _copy(pieces: Sequence[Piece], target: Draft | None) -> Iterator[tuple[int, 
         yield from results
 
 
-def _copy_job(job: list[Piece], target: Draft | None) -> list[tuple[int, int]]:
+def _copy_job(job: list[Piece], target: _Opened | None) -> list[tuple[int, int]]:
     """Copy the pieces of one file, in the order that they have there."""
     source = job[0].source
     buffer = memoryview(bytearray(min(BUFFER, max(p.length for p in job))))
@@ -244,7 +273,7 @@ def _check_unchanged(signature: tuple[int, int, int], source: Source) -> None:
         raise InputError(told, path=source.path, reason="still-growing", retry=True)
 
 
-def _write_part(target: Draft, data: memoryview, offset: int) -> None:
+def _write_part(target: _Opened, data: memoryview, offset: int) -> None:
     """Write while reading: an error here is the disk's, not the sub-FITS's."""
     try:
         _write(target.descriptor, data, offset)
@@ -252,7 +281,7 @@ def _write_part(target: Draft, data: memoryview, offset: int) -> None:
         raise _cannot_write(target, error) from error
 
 
-def _cannot_write(target: Draft, error: OSError) -> OutputError:
+def _cannot_write(target: Draft | _Opened, error: OSError) -> OutputError:
     return OutputError(f"{target.path.parent}: the L0 cannot be written: {error.strerror}")
 
 
@@ -283,12 +312,24 @@ def _find_sync_file_range() -> Callable[[int, int, int, int], int] | None:
 _sync_file_range = _find_sync_file_range()
 
 
+def drafts_of(directory: Path, filename: str) -> list[str]:
+    """Return the paths of the drafts of an L0, whoever's they are.
+
+    Raises
+    ------
+    OSError
+        When the directory cannot be read.
+    """
+    start = f".{filename}."
+    with os.scandir(directory) as entries:
+        return [e.path for e in entries if e.name.startswith(start) and e.name.endswith(_SUFFIX)]
+
+
 def remove_abandoned(directory: Path, filename: str) -> None:
     """Remove the drafts of an L0 that a killed process left behind: those that nobody locks."""
-    start = f".{filename}."
     found = []
-    with suppress(OSError), os.scandir(directory) as entries:
-        found = [e.path for e in entries if e.name.startswith(start) and e.name.endswith(_SUFFIX)]
+    with suppress(OSError):
+        found = drafts_of(directory, filename)
     for path in found:
         with suppress(OSError):
             descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -299,7 +340,8 @@ def remove_abandoned(directory: Path, filename: str) -> None:
                 os.close(descriptor)
 
 
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
+    """Bring to the disk which names a directory has."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

@@ -16,25 +16,41 @@ from assembler.core.corrections import (
     correct_service,
 )
 from assembler.core.exposure import frame_of
-from assembler.core.plan import Plan, Source, plan_l0
+from assembler.core.plan import Plan, Source, plan_l0, superseding
 from assembler.core.residuals import is_stranger
 from assembler.core.times import Times, reconcile, with_durations
-from assembler.errors import InputError, OutputError, VerificationError
+from assembler.errors import ConfigurationError, InputError, OutputError, VerificationError
 from assembler.fits.verifier import opens_with_cfitsio, verify_plan
+from assembler.fits.versions import Standing, replaced_by, standing_l0, supersede_l0
 from assembler.fits.writer import draft, publish, remove_abandoned, sum_l0, write_l0
 from assembler.service.finder import Found, file_times
 from assembler.service.inquiry import Inquiry
 from assembler.service.scales import SCALES
 from assembler.telemetry.history import History
 
+_MOST_OVERTAKEN = 10
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of an exposure: where its L0 is, what is in it, and whether it was made now or there already."""
+    """What became of an exposure: where its L0 is, what is in it, and whether it was made now or there already.
+
+    Attributes
+    ----------
+    path : Path
+    plan : Plan
+    made : bool
+    version : int
+        Its L0VER.
+    replaced : Path or None
+        Where the L0 is kept that this one replaced.
+    """
 
     path: Path
     plan: Plan
     made: bool
+    version: int = 1
+    replaced: Path | None = None
 
 
 def plan_exposure(
@@ -103,29 +119,52 @@ def assemble(
     corrections: Sequence[Correction] = (),
     version: str,
     clock: Callable[[], int],
+    supersede: str | None = None,
 ) -> Outcome:
     """Make the L0 of an exposure: plan, write, verify, publish.
 
     A sub-FITS that changes meanwhile is looked at once more; one that changes again, or cannot be read to its end, is left
     out, with the reason; so is one with an HDU that cfitsio cannot open. An L0 that is there already and is the same (DATE
-    apart) is left alone.
+    and what tells of its version apart) is left alone. One that differs is refused, or superseded.
+
+    Parameters
+    ----------
+    found : Found
+    history : History or None
+    directory : Path
+        Where the L0 is to be.
+    corrections : sequence of Correction
+        Of any exposure.
+    version : str
+        Of the assembler.
+    clock : callable
+        Tells the instant [ns] that is DATE.
+    supersede : str or None
+        Why an L0 that is there and differs is to be replaced by a newer version; None: it is not to be.
 
     Raises
     ------
     ConfigurationError
-        When two corrections give one card different values.
+        When two corrections give one card different values, or the reason to supersede is empty.
     InputError
         When there is nothing to assemble.
     OutputError
-        When the L0 cannot be written, or one that differs has its name.
+        When the L0 cannot be written, one that differs has its name and is not to be superseded, or others replace it all the time.
     VerificationError
         When what was written is not what was planned; nothing is published.
     """
+    if supersede is not None and not supersede.strip():
+        raise ConfigurationError("tell why the L0 is to be superseded")
     read_again: set[str] = set()
+    overtaken = 0
     while True:
         plan = plan_exposure(found, history, directory, corrections=corrections, version=version, now=clock())
         try:
-            return _make(plan, directory)
+            if outcome := _make(plan, directory, supersede):
+                return outcome
+            overtaken += 1
+            if overtaken == _MOST_OVERTAKEN:
+                raise OutputError(f"{directory / plan.filename}: others were faster {overtaken} times; try again when they are done")
         except InputError as error:
             if error.path not in {s.path for s in found.subs.values()}:
                 raise
@@ -172,30 +211,38 @@ def _closed_to_cfitsio(found: Found, plan: Plan, extension: str) -> list[str]:
     return [sub.path for sub in found.subs.values() if not opens_with_cfitsio(sub)]
 
 
-def _make(plan: Plan, directory: Path) -> Outcome:
-    remove_abandoned(directory, plan.filename)
-    if _is_there(directory, plan.filename):
-        return _left_alone(plan, directory)
-    with draft(directory, plan.filename) as target:
-        plan, sums = write_l0(plan, target)
-        verify_plan(target.path, plan, sums)
-        try:
-            return Outcome(path=publish(target, plan.filename), plan=plan, made=True)
-        except OutputError:
-            if not _is_there(directory, plan.filename):
-                raise
-    return _left_alone(plan, directory)  # another assembler was faster
-
-
-def _left_alone(plan: Plan, directory: Path) -> Outcome:
-    """Return the L0 that is there, if it is the one that would be made."""
+def _make(plan: Plan, directory: Path, reason: str | None) -> Outcome | None:
+    """Write a plan and give it the final name, or leave alone what has it; None when another assembler was faster."""
     path = directory / plan.filename
-    plan, sums = sum_l0(plan)
+    remove_abandoned(directory, plan.filename)
+    if not _is_there(directory, plan.filename):
+        return _write(plan, directory, None)
+    standing = standing_l0(path)
+    concluded, sums = sum_l0(plan)
     try:
-        verify_plan(path, plan, sums, ignore_date=True)
+        verify_plan(path, concluded, sums, ignore_date=True)
     except VerificationError as error:
-        raise OutputError(f"{path} exists and is not what would be made now; an L0 is never overwritten ({error})") from error
-    return Outcome(path=path, plan=plan, made=False)
+        if reason is None:
+            raise OutputError(f"{path} exists and is not what would be made now; an L0 is never overwritten ({error})") from error
+    else:
+        return Outcome(path=path, plan=concluded, made=False, version=standing.version)
+    return _write(superseding(plan, replaced_by(standing, reason)), directory, standing)
+
+
+def _write(plan: Plan, directory: Path, standing: Standing | None) -> Outcome | None:
+    """Write, verify, and publish or supersede; None when another assembler has the name now, or took the draft away."""
+    with draft(directory, plan.filename) as target:
+        try:
+            plan, sums = write_l0(plan, target)
+            verify_plan(target.path, plan, sums)
+            if standing is None:
+                return Outcome(path=publish(target, plan.filename), plan=plan, made=True)
+        except (InputError, OutputError, VerificationError):
+            if target.is_gone() or (standing is None and _is_there(directory, plan.filename)):
+                return None
+            raise
+        kept = supersede_l0(target, plan.filename, standing)
+    return Outcome(path=directory / plan.filename, plan=plan, made=True, version=standing.version + 1, replaced=kept) if kept else None
 
 
 def _is_there(directory: Path, filename: str) -> bool:
