@@ -82,10 +82,12 @@ def found(kpf, night) -> Found:
 def make(tmp_path) -> Callable[..., Outcome]:
     """Return what assembles: an exposure, with or without a history, into the directory out."""
 
-    def assemble_one(found: Found, url: History | str | None = None, out: Path | None = None, written: int = WRITTEN) -> Outcome:
+    def assemble_one(
+        found: Found, url: History | str | None = None, out: Path | None = None, written: int = WRITTEN, supersede: str | None = None
+    ) -> Outcome:
         history = open_history(url) if isinstance(url, str) else url
         try:
-            return assemble(found, history, out or tmp_path / "out", version="test", clock=lambda: written)
+            return assemble(found, history, out or tmp_path / "out", version="test", clock=lambda: written, supersede=supersede)
         finally:
             if history:
                 history.close()

@@ -28,7 +28,7 @@ class _Player(threading.Thread):
             self.work()
         except Killed:
             pass
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - told to whoever plays
             self.error = error
         finally:
             _here.player = None

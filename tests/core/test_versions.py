@@ -41,7 +41,9 @@ def test_planning_with_what_is_replaced_gives_the_same(kpf):
     read = [memory.read_candidate(o, s, memory.SCALES)[0] for o, s in exposure.attached]
     times, _ = reconcile(kpf.exposure, None, read, memory.SCALES)
     said = {"directory": "/l0", "version": "1.0", "written": memory.WRITTEN}
-    assert plan_l0(kpf, exposure, times, Answers(), replaces=OLD, **said) == superseding(plan_l0(kpf, exposure, times, Answers(), **said), OLD)
+    assert plan_l0(kpf, exposure, times, Answers(), replaces=OLD, **said) == superseding(
+        plan_l0(kpf, exposure, times, Answers(), **said), OLD
+    )
 
 
 @given(version=st.integers(1, 999_998), written=st.text(max_size=100), reason=st.text(max_size=300))

@@ -182,7 +182,14 @@ def test_a_read_only_directory_of_superseded_versions_is_one_clear_error(tmp_pat
     script = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" || exit 77; shift; "$@"'
     for unshare in (["unshare", "-Urm"], ["unshare", "-m"]):
         program = [*unshare, "sh", "-c", script, "sh", str(tmp_path / "superseded"), sys.executable]
-        paths = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parent.parent), str(Path(__file__).parent.parent.parent), os.environ.get("PYTHONPATH", "")])
+        paths = os.pathsep.join(
+            [
+                str(Path(__file__).parent),
+                str(Path(__file__).parent.parent),
+                str(Path(__file__).parent.parent.parent),
+                os.environ.get("PYTHONPATH", ""),
+            ]
+        )
         told = subprocess.run([*program, "-c", code], capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": paths})
         if told.returncode not in (1, 77) or "Traceback" in told.stderr:
             break
@@ -216,7 +223,9 @@ def test_a_superseded_version_elsewhere_or_of_another_number_is_not(kept, name):
         verify_file(other)
 
 
-@pytest.mark.parametrize(("old", "new"), [(b"L0VER   =                    1", b"L0VER   =                    0"), (b"OFNAME  = 'K", b"OFNAME  = 'J")])
+@pytest.mark.parametrize(
+    ("old", "new"), [(b"L0VER   =                    1", b"L0VER   =                    0"), (b"OFNAME  = 'K", b"OFNAME  = 'J")]
+)
 def test_what_is_no_l0_of_that_name_is_not_superseded(found, make, old, new):
     path = make(found).path
     assert standing_l0(path).version == 1
