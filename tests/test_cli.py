@@ -56,6 +56,23 @@ def test_assemble_again_is_done_at_once(l0, call, night, history_url):
     assert "it was there already" in told
 
 
+def test_supersede_makes_the_next_version_and_tells_where_the_old_one_is(l0, call, night):
+    words = ("assemble", night.directory, "--frame", night.frames[0])
+    code, _, told = call(*words)
+    assert code == 4
+    assert "is not what would be made now" in told
+    kept = l0.parent / "superseded" / "KP.20240422.28832.89.v1.fits"
+    code, out, told = call(*words, "--supersede", "made without telemetry")
+    assert (code, Path(out.strip())) == (0, l0)
+    assert f"it is version 2; version 1 is {kept}" in told
+    code, out, _ = call(*words, "--supersede", "again", "--json")
+    result = json.loads(out)
+    assert (code, result["made"], result["version"], result["replaced"]) == (0, False, 2, None)
+    assert call("verify", l0, kept)[0] == 0
+    assert "from       the assembler itself" in call("explain", kept, "L0VER")[1]
+    assert call(*words, "--supersede", " ")[0] == 2
+
+
 def test_findings_of_severity_error_exit_1_and_go_to_standard_error(call, night, history_url):
     night.sub_fits(night.frames[0])["red"].unlink()
     code, out, told = call("assemble", night.directory, "--frame", night.frames[0], "--history", history_url)
