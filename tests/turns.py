@@ -4,9 +4,13 @@ Python tells an audit hook of open, link, rename, unlink, mkdir and scandir befo
 until it has its turn, so that real code runs in a given order, without patching it.
 """
 
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
 EVENTS = frozenset({"open", "os.link", "os.rename", "os.remove", "os.mkdir", "os.scandir"})
 
@@ -47,9 +51,46 @@ _here = threading.local()
 _hooked: list[bool] = []
 
 
-def _hook(event: str, _arguments: object) -> None:
-    if event in EVENTS and (player := getattr(_here, "player", None)):
+def _hook(event: str, arguments: tuple[object, ...]) -> None:
+    if event not in EVENTS:
+        return
+    if player := getattr(_here, "player", None):
         player.wait()
+    elif (wanted := getattr(_here, "wanted", None)) and wanted.is_now(event, arguments[0]):
+        _here.wanted = None
+        wanted.action(*arguments[:2])
+
+
+@dataclass(kw_only=True)
+class _Wanted:
+    event: str
+    action: Callable[..., object]
+    path: str | None
+    left: int
+
+    def is_now(self, event: str, path: object) -> bool:
+        if event != self.event or self.path not in (None, path if isinstance(path, int) else os.fspath(path)):
+            return False
+        self.left -= 1
+        return self.left == 0
+
+
+def _listen() -> None:
+    if not _hooked:
+        sys.addaudithook(_hook)
+        _hooked.append(True)
+
+
+@contextmanager
+def done_before(event: str, action: Callable[..., object], *, path: Path | None = None, number: int = 1) -> Iterator[None]:
+    """Do something with the arguments of a call right before it is made in this thread: the first of its kind, or a later one of a path."""
+    _listen()
+    _here.wanted = _Wanted(event=event, action=action, path=path and str(path), left=number)
+    try:
+        yield
+        assert _here.wanted is None, f"there was no {event}"
+    finally:
+        _here.wanted = None
 
 
 def take_turns(works: list[Callable[[], None]], choices: Iterator[int], kills: dict[int, int]) -> Iterator[None]:
@@ -63,9 +104,7 @@ def take_turns(works: list[Callable[[], None]], choices: Iterator[int], kills: d
     kills : dict of int to int
         By work, the number of its call that it is killed at.
     """
-    if not _hooked:
-        sys.addaudithook(_hook)
-        _hooked.append(True)
+    _listen()
     players = [_Player(work) for work in works]
     counts = [0] * len(players)
     for player in players:

@@ -219,13 +219,17 @@ def _make(plan: Plan, directory: Path, reason: str | None) -> Outcome | None:
         return _write(plan, directory, None)
     standing = standing_l0(path)
     concluded, sums = sum_l0(plan)
+    difference = None
     try:
         verify_plan(path, concluded, sums, ignore_date=True)
     except VerificationError as error:
-        if reason is None:
-            raise OutputError(f"{path} exists and is not what would be made now; an L0 is never overwritten ({error})") from error
-    else:
+        difference = error
+    if standing_l0(path) != standing:
+        return None  # it was replaced while it was compared
+    if difference is None:
         return Outcome(path=path, plan=concluded, made=False, version=standing.version)
+    if reason is None:
+        raise OutputError(f"{path} exists and is not what would be made now; an L0 is never overwritten ({difference})") from difference
     return _write(superseding(plan, replaced_by(standing, reason)), directory, standing)
 
 

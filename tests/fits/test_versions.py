@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from turns import take_turns
+from turns import done_before, take_turns
 
 from assembler.errors import OutputError, VerificationError
 from assembler.fits.verifier import verify_file
@@ -121,6 +121,18 @@ def test_who_was_stopped_between_link_and_rename_is_told_to_plan_again(tmp_path)
         pass
     assert won == ["fast0", "slow1"]
     assert chain(tmp_path) == ["first", "fast0", "slow1"]
+
+
+@pytest.mark.parametrize(("event", "call"), [("os.link", os.link), ("os.rename", os.rename)])
+def test_a_call_that_was_done_though_the_answer_was_lost_counts(tmp_path, event, call):
+    """Over a network the same call is sent again when no answer comes, and is answered that it cannot be done."""
+    write(tmp_path / NAME, {"version": 1, "id": "first", "over": None})
+    won: list[str] = []
+    with done_before(event, call):
+        replace_once(tmp_path, "mine", won)
+    assert won == ["mine0"]
+    assert chain(tmp_path) == ["first", "mine0"]
+    assert sorted(os.listdir(tmp_path)) == ["superseded", NAME]
 
 
 def test_a_file_that_is_not_the_one_planned_against_stays(tmp_path):

@@ -14,6 +14,7 @@ from pathlib import Path
 import kpf_night
 import pytest
 from astropy.io import fits
+from turns import done_before
 
 from assembler.errors import ConfigurationError, OutputError
 from assembler.fits.blocks import scan
@@ -89,6 +90,18 @@ def test_versions_go_on_and_every_one_is_kept_as_it_was(kpf, night, make, tmp_pa
     assert [(kept / f"{outcome.path.stem}.v{n}.fits").read_bytes() for n in (1, 2, 3)] == [c for c, _ in contents[:3]]
     for version in kept.iterdir():
         verify_file(version)
+
+
+@pytest.mark.parametrize(("number", "reason"), [*((n, None) for n in (2, 3, 4)), *((n, "mine") for n in (2, 3, 4, 5, 6, 7))])
+def test_an_l0_that_is_replaced_while_it_is_compared_is_looked_at_again(late, make, tmp_path, number, reason):
+    """Another assembler makes the very version that is wanted, when the one before was looked at and is read to be compared."""
+    (old,) = (tmp_path / "out").iterdir()
+    made = []
+    with done_before("open", lambda *_: made.append(make(late, supersede=WHY)), path=old, number=number):
+        outcome = make(late, supersede=reason)
+    assert (made[0].version, made[0].made) == (2, True)
+    assert (outcome.version, outcome.made) == (2, False)
+    assert len(os.listdir(tmp_path / "out" / "superseded")) == 1
 
 
 def test_a_rotten_l0_is_kept_too(late, make, tmp_path):
