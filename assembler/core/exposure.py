@@ -62,7 +62,8 @@ class Hdu:
     @property
     def extname(self) -> str:
         """The first EXTNAME that says something, or the empty string."""
-        for place, image in enumerate(self.images):
+        first = _places(self.images).get("EXTNAME ")
+        for place, image in enumerate(self.images[first:], first) if first is not None else ():
             if image.startswith("EXTNAME "):
                 name = self._corrected(read_record(place, image)).value
                 if isinstance(name, str) and name.strip():
