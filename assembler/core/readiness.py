@@ -81,6 +81,31 @@ class Verdict:
     until: int | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """What to do now, and when to look again.
+
+    Attributes
+    ----------
+    ready : tuple of Flight
+        To be assembled for the first time, with all that they wait for.
+    partial : tuple of (Flight, Verdict)
+        To be assembled without what had its time; the verdict names it.
+    late : tuple of (Flight, tuple of str)
+        Assembled already; origins have come since, so that a new version is due.
+    orphans : tuple of Arrival
+        Belong to no exposure, and have waited for one as long as the slowest origin may take; or came second for their place.
+    until : int or None
+        When the next deadline is [ns]; None when nothing is waited for.
+    """
+
+    ready: tuple[Flight, ...]
+    partial: tuple[tuple[Flight, Verdict], ...]
+    late: tuple[tuple[Flight, tuple[str, ...]], ...]
+    orphans: tuple[Arrival, ...]
+    until: int | None
+
+
 def sort_arrivals(instrument: Instrument, arrivals: Iterable[Arrival]) -> Sorted:
     """Put sub-FITS together into exposures, in whatever order they came.
 
@@ -111,6 +136,57 @@ def sort_arrivals(instrument: Instrument, arrivals: Iterable[Arrival]) -> Sorted
         ),
         loose=tuple(loose),
         doubles=tuple(doubles),
+    )
+
+
+def decide(
+    instrument: Instrument,
+    arrivals: Iterable[Arrival],
+    assembled: Collection[str],
+    told: Collection[str],
+    triggered: Mapping[int | None, Collection[str] | None],
+    now: int,
+) -> Round:
+    """Decide what to do with everything that has arrived.
+
+    Parameters
+    ----------
+    instrument : Instrument
+    arrivals : iterable of Arrival
+        All of them, those that are in an L0 already too.
+    assembled : collection of str
+        Paths of the sub-FITS that are in an L0.
+    told : collection of str
+        Paths of those that were reported as orphans; one whose exposure turns up after all is none any more.
+    triggered : mapping of int to (collection of str or None)
+        By frame, who took part, where the history tells.
+    now : int
+        [ns]
+    """
+    there = sort_arrivals(instrument, arrivals)
+    ready, partial, late, waits = [], [], [], []
+    for flight in there.flights:
+        fresh = tuple(a.origin for a in flight.arrivals if a.path not in assembled)
+        if len(fresh) < len(flight.arrivals):
+            late += [(flight, fresh)] if fresh else []
+            continue
+        verdict = judge(instrument, flight, triggered.get(flight.frame), now)
+        if verdict.state == "ready":
+            ready.append(flight)
+        elif verdict.state == "give up":
+            partial.append((flight, verdict))
+        else:
+            waits.append(verdict.until)
+    slowest = max(o.readout for o in instrument.origins) + instrument.margin
+    strays = [(a, max(a.at, a.times.end or a.at) + slowest) for a in there.loose if a.path not in told]
+    orphans = [a for a, until in strays if now >= until] + [a for a in there.doubles if a.path not in told]
+    waits += [until for _, until in strays if now < until]
+    return Round(
+        ready=tuple(ready),
+        partial=tuple(partial),
+        late=tuple(late),
+        orphans=tuple(orphans),
+        until=min((w for w in waits if w is not None), default=None),
     )
 
 

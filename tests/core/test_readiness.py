@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from assembler.core.candidates import Candidate
 from assembler.core.instants import SECOND, parse_iso
-from assembler.core.readiness import Arrival, awaited_origins, deadline, judge, sort_arrivals, triggered_origins
+from assembler.core.readiness import Arrival, awaited_origins, deadline, decide, judge, sort_arrivals, triggered_origins
+from assembler.instruments import read_instrument
 
 T0 = parse_iso("2024-04-22T08:00:00")
 SPACING, LENGTH = 60, 30
@@ -23,10 +24,23 @@ def arrival(origin: str, number: int, at: float, *, frame: int | None = 0, late:
     return Arrival(origin=origin, path=f"/night/{origin}_{number}.fits", frame=told, times=times, at=T0 + int(at * SECOND))
 
 
+def camera(prefix: str, name: str, match: str = "frame") -> str:
+    return (
+        f'  {name}: {{prefix: {prefix}, flag: {prefix}F, file: {prefix}FN, files: "*", triggered: {name}, readout: 60 s, match: {match}}}'
+    )
+
+
+INSTRUMENT = read_instrument(
+    "instrument: five\nfilename: x.fits\nmargin: 60 s\norigins:\n"
+    + "\n".join([*(camera(f"C{n}", name) for n, name in zip("ABCD", CAMERAS, strict=True)), camera("GC", "guide", "time")]),
+    "five.yaml",
+)
+
+
 @pytest.fixture(scope="module")
-def instrument(kpf):
-    """Return KPF with a minute's margin and readouts of a minute."""
-    return replace(kpf, margin=60 * SECOND, origins=tuple(replace(o, readout=60 * SECOND) for o in kpf.origins))
+def instrument():
+    """Return four cameras that name their frames, and a guide camera that does not."""
+    return INSTRUMENT
 
 
 NIGHT = st.lists(
@@ -122,3 +136,41 @@ def test_an_instrument_without_frame_numbers_has_an_exposure_for_each_file(instr
     a, b = (replace(arrival("green", n, 40), frame=None) for n in (0, 1))
     told = sort_arrivals(instrument, [a, b])
     assert [f.arrivals for f in told.flights] == [(a,), (b,)]
+
+
+@given(NIGHT)
+def test_a_night_ends_with_every_file_in_an_l0_or_told_to_be_an_orphan(instrument, files):
+    """Play a night: files come at their instants, and what is decided is done at once."""
+    coming = sorted((arrival(*f) for f in files), key=lambda a: a.at)
+    arrivals: list[Arrival] = []
+    done: set[str] = set()
+    orphans: set[str] = set()
+    assembled: list[int | None] = []
+    now, until = T0, None
+    while coming or until is not None:
+        now = min(i for i in (coming[0].at if coming else None, until) if i is not None)
+        while coming and coming[0].at <= now:
+            arrivals.append(coming.pop(0))
+        told = decide(instrument, arrivals, done, orphans, {}, now)
+        assert told.until is None or told.until > now
+        until = told.until
+        for flight in (*told.ready, *(f for f, _ in told.partial), *(f for f, _ in told.late)):
+            fresh = {a.path for a in flight.arrivals} - done
+            assert fresh
+            done |= fresh
+        assembled += [f.frame for f in (*told.ready, *(f for f, _ in told.partial))]
+        orphans |= {a.path for a in told.orphans}
+        again = decide(instrument, arrivals, done, orphans, {}, now)
+        assert (again.ready, again.partial, again.late, again.orphans) == ((), (), (), ())
+    assert done | orphans == {a.path for a in arrivals}
+    assert len(arrivals) == len(files)
+    assert sorted(assembled) == sorted({number for origin, number, _ in files if origin != "guide"})
+
+
+def test_a_latecomer_is_due_for_a_new_version_of_its_exposure_only(instrument):
+    first = [arrival(o, n, 40 + 60 * n) for n in (0, 1) for o in (*CAMERAS, "guide") if (o, n) != ("red", 1)]
+    late = arrival("red", 1, 5000)
+    told = decide(instrument, [*first, late], {a.path for a in first}, (), {}, T0 + 5001 * SECOND)
+    ((flight, origins),) = told.late
+    assert (flight.frame, origins) == (1, ("red",))
+    assert (told.ready, told.partial, told.orphans, told.until) == ((), (), (), None)
