@@ -332,7 +332,7 @@ def _history(url: str | None, patience: str) -> "Iterator[History | None]":
     from assembler.telemetry.patience import Patience
 
     seconds = _seconds(patience)
-    lent = Patience(open_history(url, seconds), seconds)
+    lent = Patience.opening(lambda: open_history(url, seconds), seconds)
     try:
         yield lent.exposure()
     finally:

@@ -63,6 +63,7 @@ def _instrument(model: InstrumentModel) -> Instrument:
         filename=model.filename,
         output=model.output,
         missing=model.missing,
+        margin=parse_duration(model.margin),
         shared=frozenset(model.shared),
         exposure=ExposureRule(
             begin=_service_time(model.exposure.begin),
@@ -135,6 +136,8 @@ def _origin(name: str, model: OriginModel) -> Origin:
         match=model.match,
         frame=model.frame or "",
         triggered=model.triggered,
+        required=model.required,
+        readout=parse_duration(model.readout),
         extensions=tuple(Extension(name=extension, hdu=hdu) for extension, hdu in model.extensions.items()),
         amplifiers=tuple(amplifiers.extensions) if amplifiers else (),
         amplifier_cards=tuple(

@@ -153,6 +153,8 @@ class OriginModel(_Model):
     match: Literal["frame", "time"] = "frame"
     frame: Keyword | None = None
     triggered: Text = ""
+    required: bool = True
+    readout: Duration = "0 s"
     extensions: dict[ExtensionName, int | str] = {}
     amplifiers: AmplifiersModel | None = None
     times: TimesModel = Field(default_factory=TimesModel)
@@ -166,6 +168,7 @@ class InstrumentModel(_Model):
     filename: FileName
     output: str = "."
     missing: Literal["omit", "empty"] = "omit"
+    margin: Duration = "60 s"
     shared: list[Keyword] = []
     exposure: ExposureModel = Field(default_factory=ExposureModel)
     origins: dict[Name, OriginModel]

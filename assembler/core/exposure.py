@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from assembler.core.cards import Record, Value, read_record, read_records, value_of
 from assembler.core.findings import Finding, finding
@@ -50,11 +51,8 @@ class Hdu:
 
     def record(self, keyword: str) -> Record | None:
         """Return the first card with a keyword."""
-        try:
-            place = [image[:8] for image in self.images].index(f"{keyword:8}")
-        except ValueError:
-            return None
-        return self._corrected(read_record(place, self.images[place]))
+        place = _places(self.images).get(f"{keyword:8}")
+        return None if place is None else self._corrected(read_record(place, self.images[place]))
 
     def value(self, keyword: str) -> Value:
         """Return the value of the first card with a keyword; None when there is none."""
@@ -64,7 +62,8 @@ class Hdu:
     @property
     def extname(self) -> str:
         """The first EXTNAME that says something, or the empty string."""
-        for place, image in enumerate(self.images):
+        first = _places(self.images).get("EXTNAME ")
+        for place, image in enumerate(self.images[first:], first) if first is not None else ():
             if image.startswith("EXTNAME "):
                 name = self._corrected(read_record(place, image)).value
                 if isinstance(name, str) and name.strip():
@@ -74,6 +73,15 @@ class Hdu:
     def _corrected(self, record: Record) -> Record:
         text = self.corrected.get(record.place)
         return record if text is None else record._replace(text=text, corrected=True)
+
+
+@lru_cache(maxsize=32)
+def _places(images: tuple[str, ...]) -> dict[str, int]:
+    """Return where each keyword is for the first time; of an exposure's headers, a dozen cards are looked up again and again."""
+    places: dict[str, int] = {}
+    for place, image in enumerate(images):
+        places.setdefault(image[:8], place)
+    return places
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

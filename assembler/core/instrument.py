@@ -90,7 +90,11 @@ class OriginTimes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """A camera or subsystem that delivers a sub-FITS."""
+    """A camera or subsystem that delivers a sub-FITS.
+
+    ``required``: whether an exposure waits for it where nobody tells who took part; ``readout``: how long it takes [ns], from
+    the exposure's end to its sub-FITS.
+    """
 
     name: str
     prefix: str
@@ -105,6 +109,8 @@ class Origin:
     amplifier_cards: tuple[AmplifierCard, ...]
     renames: Mapping[str, str]
     times: OriginTimes
+    required: bool = True
+    readout: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,7 +225,11 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instrument:
-    """An instrument: everything that its YAML says; ``output`` is where its L0s go, below a night's directory."""
+    """An instrument: everything that its YAML says.
+
+    ``output`` is where its L0s go, below a night's directory; ``margin`` is how much longer than its readout an origin is
+    awaited [ns].
+    """
 
     name: str
     filename: str
@@ -230,6 +240,7 @@ class Instrument:
     origins: tuple[Origin, ...]
     snapshots: tuple[Snapshot, ...]
     table: tuple[TelemetryKeyword, ...]
+    margin: int = 0
 
     def origin(self, name: str) -> Origin:
         """Return an origin by its name."""

@@ -53,15 +53,13 @@ def likeness(distance: int, tolerance: int, instant: int, scales: Scales, overhe
     return None
 
 
-def residual_findings(
-    candidate: Candidate, begin: int | None, end: int | None, scales: Scales, *, whose: str = "the exposure's"
-) -> Iterator[Finding]:
+def residual_findings(candidate: Candidate, begin: int | None, end: int | None, scales: Scales) -> Iterator[Finding]:
     """Yield how far begin and end of a source are from those that were chosen, where that is more than its tolerance."""
     for name, mine, chosen in (("begin", candidate.begin, begin), ("end", candidate.end, end)):
         if mine is None or chosen is None or abs(mine - chosen) <= candidate.tolerance:
             continue
         like = likeness(mine - chosen, candidate.tolerance, chosen, scales)
-        off = f"{(mine - chosen) / SECOND:+.6f} s from {whose}, its tolerance is {candidate.tolerance / SECOND:g} s"
+        off = f"{(mine - chosen) / SECOND:+.6f} s from the exposure's, its tolerance is {candidate.tolerance / SECOND:g} s"
         told = f"{candidate.source}: {name} is {off}{f'; {like.words}' if like else ''}"
         yield finding(like.code if like else "time-residual", told, origin=candidate.origin)
 

@@ -1,10 +1,12 @@
 """Samples: what a keyword history tells of one exposure, and the numbers that it comes to."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 _NUMBER_LENGTH = 40
+_AT_ONCE = 4096  # samples; a night-long exposure may have millions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,22 +88,36 @@ def aggregate(broadcasts: Iterable[tuple[float, str]]) -> Aggregate:
     first = last = None
     mean = squares = 0.0
     low, high = math.inf, -math.inf
-    for last in broadcasts:
-        first = first or last
-        samples += 1
-        number = number_of(last[1])
-        if number is None:
+    rest = iter(broadcasts)
+    while some := list(islice(rest, _AT_ONCE)):
+        first, last = first or some[0], some[-1]
+        samples += len(some)
+        numbers = _numbers_of([value for _, value in some])
+        if not numbers:
             continue
-        count += 1
-        step = number - mean
-        mean += step / count
-        squares += step * (number - mean)
-        low, high = min(low, number), max(high, number)
+        center = sum(numbers) / len(numbers)
+        step, whole = center - mean, count + len(numbers)
+        squares += sum([(number - center) * (number - center) for number in numbers]) + step * step * count * len(numbers) / whole
+        mean += step * len(numbers) / whole
+        low, high, count = min(low, *numbers), max(high, *numbers), whole
     earliest, latest = (Sample(time=end[0], value=end[1]) if end else None for end in (first, last))
     if not count or not all(map(math.isfinite, (mean, squares))):
         return Aggregate(samples=samples, first=earliest, last=latest)
     mean, spread = min(max(mean, low), high), math.sqrt(squares / count)
     return Aggregate(samples=samples, average=mean, stddev=spread, minimum=low, maximum=high, first=earliest, last=latest)
+
+
+def _numbers_of(texts: Sequence[str]) -> list[float]:
+    """Return the finite numbers among broadcast values; quickly where all of them are."""
+    together = "".join(texts)
+    if together.isascii() and "_" not in together and len(max(texts, key=len)) <= _NUMBER_LENGTH:
+        try:
+            numbers = list(map(float, texts))
+        except ValueError:
+            numbers = [math.nan]
+        if all(map(math.isfinite, numbers)):
+            return numbers
+    return [number for text in texts if (number := number_of(text)) is not None]
 
 
 def number_of(text: str) -> float | None:

@@ -3,8 +3,9 @@
 import math
 import re
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Literal, cast
 
@@ -25,7 +26,7 @@ class Column:
     meaning: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # without slots, so that what is worked out once is kept
 class Table:
     """A binary table (FITS Standard 7.3) with its rows as Python values."""
 
@@ -35,10 +36,7 @@ class Table:
 
     def widths(self) -> tuple[int, ...]:
         """Return the width of each column [bytes]; text is as wide as its longest cell."""
-        return tuple(
-            max(1, max(map(len, cast(tuple[str, ...], cells)), default=1)) if column.form == "A" else _WIDTHS[column.form]
-            for column, cells in self._cells()
-        )
+        return self._widths
 
     def cards(self) -> tuple[str, ...]:
         """Return the header without CHECKSUM, DATASUM and END."""
@@ -67,17 +65,25 @@ class Table:
         stride = sum(widths)
         data = bytearray(stride * len(self.rows))
         offset = 0
-        for (column, cells), width in zip(self._cells(), widths, strict=True):
+        for (column, cells), width in zip(self._cells, widths, strict=True):
             encoded = _encode(column.form, width, cells)
             for place in range(width):  # one byte of every row at a time, which is quicker than row by row
                 data[offset + place :: stride] = encoded[place::width]
             offset += width
         return bytes(data)
 
-    def _cells(self) -> Iterator[tuple[Column, tuple[Cell, ...]]]:
-        """Yield each column with its cells."""
+    @cached_property
+    def _widths(self) -> tuple[int, ...]:
+        return tuple(
+            max(1, max(map(len, cast(tuple[str, ...], cells)), default=1)) if column.form == "A" else _WIDTHS[column.form]
+            for column, cells in self._cells
+        )
+
+    @cached_property
+    def _cells(self) -> tuple[tuple[Column, tuple[Cell, ...]], ...]:
+        """Each column with its cells."""
         columns = zip(*self.rows, strict=True) if self.rows else [()] * len(self.columns)
-        return zip(self.columns, columns, strict=True)
+        return tuple(zip(self.columns, columns, strict=True))
 
 
 def _encode(form: Form, width: int, cells: Sequence[Cell]) -> bytes:

@@ -260,7 +260,7 @@ def _copy_job(job: list[Piece], target: _Opened | None) -> list[tuple[int, int]]
                     done += len(part)
             except (OSError, EOFError) as error:
                 raise InputError(f"{source.path}: cannot be read: {error}", path=source.path, retry=True) from error
-            if target:
+            if target and piece.length >= BUFFER:
                 _write_out(target.descriptor, piece.target, piece.length)
             results.append((piece.hdu, fold(total)))
         _check_unchanged(signature_of(stream), source)

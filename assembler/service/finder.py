@@ -174,12 +174,7 @@ def _pick_by_time(origin: Origin, paths: Sequence[str], begin: int, end: int) ->
             candidate, _ = read_candidate(origin, scan_primary(path), SCALES)
         except InputError:
             continue
-        if candidate.begin is None or candidate.end is None:
-            continue
-        mine, theirs = (candidate.begin + candidate.end) // 2, (begin + end) // 2
-        if not (begin <= mine <= end or candidate.begin <= theirs <= candidate.end):
-            continue
-        shared = min(end, candidate.end) - max(begin, candidate.begin)
-        if best is None or shared > best[0]:
+        shared = candidate.shared_with(begin, end)
+        if shared is not None and (best is None or shared > best[0]):
             best = (shared, path)
     return best[1] if best else None

@@ -37,6 +37,19 @@ class Patience:
         self._clock = clock
         self._running: _Question[object] | None = None
 
+    @classmethod
+    def opening(cls, factory: Callable[[], History], seconds: float, clock: Callable[[], float] = time.monotonic) -> "Patience":
+        """Open a history, which may be a file on a dead network file system, or a log that takes long to read.
+
+        Raises
+        ------
+        TelemetryError
+            When that takes longer than an exposure may wait, or whatever the factory raises.
+        """
+        asked = _Question(factory, clock() + seconds, clock)
+        asked.start()
+        return cls(asked.get(f"cannot be opened within {seconds:g} s"), seconds, clock)
+
     def exposure(self) -> History:
         """Return the history as one exposure may ask it; only what it waits for answers counts."""
         return _Lent(self, self._seconds, self._clock)
@@ -58,20 +71,11 @@ class Patience:
                 self._history.interrupt()
             self._running.join(seconds)
             if self._running.is_alive():
-                raise TelemetryError(f"{late}: an earlier question is still stuck", retry=True)
-        asked = _Question(self._history, question, deadline, self._clock)
+                raise TelemetryError(f"the keyword history: {late}: an earlier question is still stuck", retry=True)
+        asked = _Question(lambda: question(self._history), deadline, self._clock)
         self._running = asked  # type: ignore[assignment]
         asked.start()
-        asked.join(max(0.0, deadline - self._clock()))
-        if asked.is_alive():
-            asked.give_up.set()
-            self._history.interrupt()
-            raise TelemetryError(f"{late}{f': {asked.failure}' if asked.failure else ''}", retry=True)
-        if asked.bug:
-            raise asked.bug
-        if asked.failure:
-            raise asked.failure
-        return asked.answer[0]
+        return asked.get(late, self._history.interrupt)
 
 
 class _Lent:
@@ -105,33 +109,45 @@ class _Lent:
 class _Question(threading.Thread, Generic[T]):
     """Asks until there is an answer, nobody waits any more, or asking again is of no use."""
 
-    def __init__(self, history: History, question: Callable[[History], T], deadline: float, clock: Callable[[], float]) -> None:
+    def __init__(self, question: Callable[[], T], deadline: float, clock: Callable[[], float]) -> None:
         super().__init__(name="history", daemon=True)
-        self._history = history
         self._question = question
         self._deadline = deadline
         self._clock = clock
         self.give_up = threading.Event()
-        self.answer: list[T] = []
-        self.failure: TelemetryError | None = None
-        self.bug: BaseException | None = None
+        self._answer: list[T] = []
+        self._failure: TelemetryError | None = None
+        self._bug: BaseException | None = None
+
+    def get(self, late: str, interrupt: Callable[[], None] = lambda: None) -> T:
+        """Return the answer, or raise what came instead; after the deadline, interrupt and raise that it is late."""
+        self.join(max(0.0, self._deadline - self._clock()))
+        if self.is_alive():
+            self.give_up.set()
+            interrupt()
+            raise TelemetryError(f"the keyword history: {late}{f': {self._failure}' if self._failure else ''}", retry=True)
+        if self._bug:
+            raise self._bug
+        if self._failure:
+            raise self._failure
+        return self._answer[0]
 
     def run(self) -> None:
         pause = _FIRST_PAUSE
         while not self.give_up.is_set():
             try:
-                self.answer.append(self._question(self._history))
+                self._answer.append(self._question())
             except TelemetryError as error:
-                self.failure = error
+                self._failure = error
                 left = self._deadline - self._clock()
                 if not error.retry or left <= 2 * _FIRST_PAUSE:
                     return
                 pause = min(pause, left / 2)
             except BaseException as error:  # noqa: BLE001 - raised again by the thread that asked
-                self.bug = error
+                self._bug = error
                 return
             else:
-                self.failure = None
+                self._failure = None
                 return
             self.give_up.wait(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from assembler.core.cards import is_value_text, value_of
 from assembler.core.instants import unix_seconds
 from assembler.core.instrument import Event, ExposureRule, Instrument, Snapshot, TelemetryKeyword
-from assembler.core.samples import Aggregate, Answers, Sample, aggregate
+from assembler.core.samples import Aggregate, Answers, Sample, aggregate, number_of
 from assembler.core.snapshots import field_of, number_text, snapshot_cards
 from assembler.core.tables import read_table
 from assembler.core.telemetry import recorded, telemetry_table
@@ -46,6 +46,22 @@ def test_numbers_agree_with_numpy(values):
     assert told.stddev == pytest.approx(np.std(values), rel=1e-6, abs=1e-3)
     assert (told.minimum, told.maximum) == (min(values), max(values))
     assert told.minimum <= told.average <= told.maximum
+
+
+def test_numbers_of_more_samples_than_are_taken_at_once_agree_too():
+    values = np.random.default_rng(1).normal(1e6, 3.0, 10_000)
+    told = aggregate((float(i), repr(float(v))) for i, v in enumerate(values))
+    assert told.samples == 10_000
+    assert told.average == pytest.approx(values.mean(), rel=1e-13)
+    assert told.stddev == pytest.approx(values.std(), rel=1e-9)
+    assert (told.minimum, told.maximum, told.first.time, told.last.time) == (values.min(), values.max(), 0.0, 9999.0)
+
+
+@given(st.lists(st.sampled_from(["1", "2.5", "-3e2", "Off", "nan", "1_0", "9" * 41, "٣", "inf", ""]), max_size=8))
+def test_a_number_counts_among_others_as_it_does_alone(values):
+    told = aggregate([(0.0, v) for v in values])
+    numbers = [n for v in values if (n := number_of(v)) is not None]
+    assert (told.minimum, told.maximum) == ((min(numbers), max(numbers)) if numbers else (None, None))
 
 
 @given(st.lists(st.text(max_size=8), max_size=10))

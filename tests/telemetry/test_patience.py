@@ -142,3 +142,13 @@ def test_closing_closes_the_history():
     lent.exposure().as_of([], [])
     lent.close()
     assert moody.closed
+
+
+def test_opening_is_waited_for_no_longer_than_an_answer():
+    stuck = threading.Event()
+    with pytest.raises(TelemetryError, match="cannot be opened within"):
+        Patience.opening(lambda: stuck.wait(SOON) and Moody(ANSWER), 0.1)
+    stuck.set()
+    with pytest.raises(TelemetryError, match="no such file"):
+        Patience.opening(lambda: (_ for _ in ()).throw(TelemetryError("h.db: no such file")), SOON)
+    assert Patience.opening(lambda: Moody(ANSWER), SOON).exposure().as_of([], []) == ANSWER
