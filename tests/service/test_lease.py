@@ -384,7 +384,7 @@ class World:
 
     def confirm(self, name: str, lease: Lease) -> None:
         """Note until when a process may believe that it holds."""
-        assert self.winners[lease.number] == name
+        assert self.winners.setdefault(lease.number, name) == name
         path = self.directory / name_of(lease.number)
         if path.exists():
             self.renewed[lease.number] = path.stat().st_mtime_ns
@@ -418,8 +418,7 @@ class Stepwise(Claims):
     def link(self, name, number):
         self.world.step()
         made = super().link(name, number)
-        if made:
-            assert number not in self.world.winners
+        if made and number > max(self.world.winners, default=0):
             self.world.winners[number] = self.name
             renewed = self.world.renewed.get(number - 1)
             kept = self.world.winners.get(number - 1) == self.name or number - 1 in self.world.released
@@ -431,10 +430,67 @@ class Stepwise(Claims):
         super().remove(name)
 
 
-STEP = st.tuples(st.sampled_from([0, 0, 1, 30, 101]), st.sampled_from(["a", "b", "c"]), st.sampled_from(["go", "go", "go", "release", ""]))
+WHO = st.sampled_from(["", "", "", "", "", "", "a", "b", "c"])
+STEP = st.tuples(st.sampled_from([0, 0, 1, 30, 60, 101]), WHO, st.sampled_from(["go", "go", "go", "go", "release"]))
 
 
-@given(st.lists(STEP, max_size=60))
+class Paused(Claims):
+    """Claims whose owner is paused once before a step, while others do theirs."""
+
+    def __init__(self, directory: Path, step: str, meanwhile) -> None:
+        super().__init__(directory)
+        self.step = step
+        self.meanwhile = meanwhile
+
+    def pause(self, step: str) -> None:
+        if step == self.step:
+            self.step = ""
+            self.meanwhile()
+
+    def read(self, name):
+        self.pause("read")
+        return super().read(name)
+
+    def link(self, name, number):
+        self.pause("link")
+        return super().link(name, number)
+
+
+def test_one_that_was_paused_before_its_link_does_not_win_a_number_that_is_long_past(out):
+    Lease.acquire(out, LONG, identity("dead"))
+    age(out, 1, LONG + 1)
+    others = []
+
+    def meanwhile():
+        others.append(Lease.acquire(out, LONG, identity("two")))
+        age(out, 2, LONG + 1)
+        others.append(Lease.acquire(out, LONG, identity("three")))
+
+    assert Lease.acquire(out, LONG, identity(), claims=lambda path: Paused(path, "link", meanwhile)) is None
+    assert [lease.is_mine() for lease in others] == [False, True]
+    assert others[1].renew()
+    assert names(out) == [name_of(3)]
+
+
+def test_one_that_was_paused_over_many_renewals_does_not_take_them_for_a_clock_set_back(out):
+    world = World(out, [])
+    mine = Lease.acquire(out, 1e-7, identity(), claims=lambda path: Stepwise(path, world, "one"))
+
+    def meanwhile():
+        for _ in range(3):
+            world.now += 60
+            assert mine.renew()
+
+    class Both(Paused, Stepwise):
+        def __init__(self, path: Path) -> None:
+            Stepwise.__init__(self, path, world, "two")
+            self.step, self.meanwhile = "read", meanwhile
+
+    assert Lease.acquire(out, 1e-7, identity("two"), claims=Both) is None
+    assert mine.is_mine()
+
+
+@given(st.lists(STEP, max_size=120))
 def test_however_their_steps_interleave_no_number_is_won_twice_and_none_is_taken_before_its_term(script):
     """Pauses any process between any two steps, for less or more than the term of 100 ns."""
     with tempfile.TemporaryDirectory() as directory:
