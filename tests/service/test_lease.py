@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assembler.errors import OutputError
-from assembler.service.lease import Claims, Identity, Lease, holder, name_of, this_process
+from assembler.service.claims import Claims, Identity, name_of, this_process
+from assembler.service.lease import Lease, holder
 
 TERM = 0.4
 LONG = 600.0
@@ -32,7 +33,8 @@ for name in ("time", "monotonic"):  # the local clock is off, and the lease must
 for name in ("time_ns", "monotonic_ns"):
     setattr(time, name, lambda told=getattr(time, name): told() + int(offset * 1e9))
 from pathlib import Path
-from assembler.service.lease import Lease, this_process
+from assembler.service.claims import this_process
+from assembler.service.lease import Lease
 
 def say(what, number):
     print(what, number, flush=True)
@@ -192,8 +194,8 @@ def test_killed_at_each_step_of_taking_it_nothing_is_left_for_longer_than_the_te
     if subprocess.run([STRACE, "-f", "-o", os.devnull, "true"], capture_output=True, check=False).returncode:
         pytest.skip("processes may not be traced here")
     take = (
-        "import sys; from pathlib import Path; from assembler.service.lease import Lease, this_process; "
-        "assert Lease.acquire(Path(sys.argv[1]), 600, this_process('test', 0))"
+        "import sys; from pathlib import Path; from assembler.service.claims import this_process; "
+        "from assembler.service.lease import Lease; assert Lease.acquire(Path(sys.argv[1]), 600, this_process('test', 0))"
     )
     killed = 0
     for when in range(1, 5):
@@ -286,7 +288,8 @@ def test_a_directory_that_cannot_be_written_to_is_a_clear_error(out):
 import sys
 from pathlib import Path
 from assembler.errors import OutputError
-from assembler.service.lease import Lease, holder, this_process
+from assembler.service.claims import this_process
+from assembler.service.lease import Lease, holder
 directory = Path(sys.argv[1])
 if sys.argv[2] == "make":
     assert Lease.acquire(directory, 600, this_process("test", 0))
