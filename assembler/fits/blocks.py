@@ -22,6 +22,7 @@ BLOCK = 2880
 LONGEST_HEADER = 64 << 20
 _CHUNK = 1 << 20
 _END = "END".ljust(CARD_LENGTH)
+_FIRST = b"SIMPLE  ="
 _GZIP = b"\x1f\x8b"
 _BITPIX = (8, 16, 32, 64, -32, -64)
 _MOST_AXES = 999
@@ -37,13 +38,18 @@ def scan(path: str) -> SubFits:
         When it cannot be opened, is no FITS file, or ends before its last HDU does.
     """
     with open_fits(path) as (stream, compressed):
-        signature = signature_of(stream)
-        try:
-            hdus, trailing = _scan(stream, path, None if compressed else signature[0])
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise InputError(f"{path}: the gzip stream is broken: {error}", path=path, reason="truncated") from error
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read: {error.strerror}", path=path) from error
+        return scan_open(stream, compressed, path)
+
+
+def scan_open(stream: IO[bytes], compressed: bool, path: str) -> SubFits:
+    """Find the HDUs of a FITS file that `open_fits` gave; raise what `scan` does."""
+    signature = signature_of(stream)
+    try:
+        hdus, trailing = _scan(stream, path, None if compressed else signature[0])
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise InputError(f"{path}: the gzip stream is broken: {error}", path=path, reason="truncated") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}", path=path) from error
     return SubFits(path=path, compressed=compressed, hdus=hdus, trailing=trailing, signature=signature)
 
 
@@ -139,8 +145,10 @@ def _first_block(stream: IO[bytes], path: str) -> bytes:
     block = _read(stream, BLOCK)
     if not block:
         raise InputError(f"{path}: the file is empty", path=path, reason="truncated")
-    if not block.startswith(b"SIMPLE  ="):
-        raise InputError(f"{path}: does not begin with SIMPLE, so it is no FITS file", path=path)
+    if not block.startswith(_FIRST):
+        begun = block[: len(_FIRST)].rstrip(b"\0")
+        reason = "truncated" if begun and _FIRST.startswith(begun) else "unreadable"
+        raise InputError(f"{path}: does not begin with SIMPLE, so it is no FITS file", path=path, reason=reason)
     if len(block) < BLOCK:
         raise InputError(f"{path}, HDU 0: the file ends in its header", path=path, reason="truncated")
     return block
@@ -160,7 +168,8 @@ def _read_header(stream: IO[bytes], path: str, index: int, position: int, block:
             images += cards[:end]
             break
         if not (text.isascii() and text.isprintable()) and any(not (c[:8].isascii() and c[:8].isprintable()) for c in cards):
-            raise InputError(f"{path}, HDU {index}: no END before byte {position + length}", path=path)
+            reason = "truncated" if block.endswith(b"\0") else "unreadable"  # space that was reserved and not yet written to
+            raise InputError(f"{path}, HDU {index}: no END before byte {position + length}", path=path, reason=reason)
         images += cards
         if length > LONGEST_HEADER:
             raise InputError(f"{path}, HDU {index}: no END in {LONGEST_HEADER >> 20} MiB", path=path)
