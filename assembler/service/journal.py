@@ -205,7 +205,10 @@ class Journal:
             When that cannot be done just now; it may be called again.
         """
         with self._lock:
-            self.close(keep=True)
+            held = self._taken >= 0 and journal_file.is_taken(self.path, self._taken)
+            self.close(keep=held)
+            if not held:
+                self._taken = journal_file.take(self.path)
             self._open()
             return self.moved_aside
 

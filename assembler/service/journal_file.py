@@ -38,6 +38,7 @@ CREATE INDEX sub_fits_by_key ON sub_fits (key);
 """
 _COMPANIONS = ("", "-wal", "-shm", "-journal")
 _LONGEST_LOG = 4 << 20
+_LEAST = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +80,7 @@ def take(path: str) -> int:
             descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if os.path.exists(name) and os.path.samestat(os.fstat(descriptor), os.stat(name)):
+                if is_taken(path, descriptor):
                     with suppress(OSError):  # only a courtesy, which a full disk may not allow
                         os.ftruncate(descriptor, 0)
                         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
@@ -95,6 +96,14 @@ def take(path: str) -> int:
             os.close(descriptor)  # removed in between: this lock would be nobody's business
     except OSError as error:
         raise OutputError(f"{name}: cannot be locked: {error.strerror}; look after the journal's directory") from error
+
+
+def is_taken(path: str, descriptor: int) -> bool:
+    """Tell whether the file through which a journal was taken is still the one that others find."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(f"{path}.lock"))
+    except OSError:
+        return False
 
 
 def open_file(path: str, now: int) -> Opened:
@@ -120,7 +129,7 @@ def open_file(path: str, now: int) -> Opened:
                 aside = _move_aside(path, now)
             _make(path)
             with told(path):
-                connection = _connect(path)
+                connection = _prepared(connect(path, "rw"))
         return Opened(connection=connection, aside=aside, inode=os.stat(path).st_ino)
     except OSError as error:
         raise OutputError(f"{path}: the journal cannot be opened: {error.strerror}; look after its disk") from error
@@ -128,13 +137,13 @@ def open_file(path: str, now: int) -> Opened:
 
 def _open_sound(path: str) -> sqlite3.Connection | None:
     """Open a journal; return None when it is none, or is damaged."""
-    if os.stat(path).st_size == 0:
+    if os.stat(path).st_size < _LEAST:  # which SQLite would take for a file that is yet to be made
         return None
     connection = None
     try:
-        connection = _connect(path)
+        connection = connect(path, "rw")
         if _is_sound(connection, path):
-            return connection
+            return _prepared(connection)
     except (ValueError, TypeError, OverflowError):
         pass
     except sqlite3.Error as error:
@@ -156,7 +165,8 @@ def _is_sound(connection: sqlite3.Connection, path: str) -> bool:
     if ask("PRAGMA integrity_check(1)").fetchone() != ("ok",) or ask("PRAGMA foreign_key_check").fetchone() is not None:
         return False
     JournalReader(connection, path).check()
-    ask("BEGIN IMMEDIATE")  # a file whose header says that it is for reading only is of no use
+    ask("BEGIN IMMEDIATE")
+    ask(f"PRAGMA user_version = {VERSION}")  # tells whether the file's header lets it be written
     ask("ROLLBACK")
     return True
 
@@ -171,8 +181,8 @@ def _blames_the_file(error: sqlite3.Error, path: str) -> bool:
     )  # fmt: skip
 
 
-def _connect(path: str) -> sqlite3.Connection:
-    connection = connect(path, "rw")
+def _prepared(connection: sqlite3.Connection) -> sqlite3.Connection:
+    """Make a connection write as a journal is written; only now, so that no file of another program is changed."""
     try:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")

@@ -59,7 +59,8 @@ def read_l0(path: str, instrument: Instrument) -> L0Account:
     found = scan(path)
     severities = Counter(str(row[1]) for row in own_table(found, "FINDINGS").rows)
     values = _values(found)
-    made_of = {o: str(values[o.file_card]) for o in instrument.origins if values.get(o.flag) == "YES" and values.get(o.file_card)}
+    attached = [o for o in instrument.origins if values.get(o.flag) == "YES" and values.get(o.file_card)]
+    made_of = [(o, str(values[o.file_card])) for o in attached]
     if not made_of:
         raise InputError(f"{path}: names no sub-FITS of {instrument.name}", path=path)
     try:
@@ -67,20 +68,19 @@ def read_l0(path: str, instrument: Instrument) -> L0Account:
     except ValueError as error:
         raise InputError(f"{path}: DATE: {error}", path=path) from error
     version, frame = values.get("L0VER"), values.get("FRAMENO")
-    nights = Counter(_night(origin, file) for origin, file in made_of.items())
-    framed = isinstance(frame, int) and not isinstance(frame, bool)
+    nights = Counter(_night(origin, file) for origin, file in made_of)
     name = ExposureName(
         instrument=instrument.name,
         night=nights.most_common(1)[0][0],
-        frame=int(frame) if isinstance(frame, int) and framed else None,
-        first="" if framed else next(iter(made_of.values())).rsplit("/", 1)[-1],
+        frame=frame if isinstance(frame, int) else None,
+        first="" if isinstance(frame, int) else made_of[0][1].rsplit("/", 1)[-1],
     )
     return L0Account(
         path=path,
         name=name,
-        version=version if isinstance(version, int) and version > 0 else 1,
+        version=version if isinstance(version, int) and 0 < version < 2**31 else 1,
         written=written,
-        sub_fits=tuple(Sighting(path=file, origin=origin.name, signature=None, key=name.key) for origin, file in made_of.items()),
+        sub_fits=tuple(Sighting(path=file, origin=origin.name, signature=None, key=name.key) for origin, file in made_of),
         findings={severity: severities[severity] for severity in ("info", "warning", "error")},
     )
 

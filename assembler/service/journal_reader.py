@@ -279,7 +279,7 @@ def told(path: str) -> Iterator[None]:
         else:
             what = f"the journal cannot be read or written: {error}; look after its disk"
         raise OutputError(f"{path}: {what}") from error
-    except (ValueError, TypeError, OverflowError) as error:
+    except (ValueError, TypeError) as error:
         raise OutputError(
             f"{path}: the journal is damaged ({error}); opened again, it is moved aside and made anew from the L0s"
         ) from error
