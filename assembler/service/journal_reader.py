@@ -48,8 +48,8 @@ class ExposureName:
 
     @property
     def key(self) -> str:
-        """The one text that tells it from all others."""
-        return f"{self.night}#{self.frame}" if self.frame is not None else f"{self.night}@{self.first}"
+        """The one text that tells it from all others; two slashes are in no path, so no file name can make it another's."""
+        return f"{self.night}#{self.frame}" if self.frame is not None else f"{self.night}//{self.first}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,7 +222,7 @@ class JournalReader:
 
 
 def open_reader(path: str) -> JournalReader:
-    """Open a journal for reading only, whether or not a watcher writes it.
+    """Open a journal for reading only, whether or not a watcher writes it; to be closed soon, since the watcher may begin a new one.
 
     Raises
     ------
