@@ -49,7 +49,8 @@ def read_l0s(paths: Iterable[Path | str], instrument: Instrument) -> tuple[list[
 def read_l0(path: str, instrument: Instrument) -> L0Account:
     """Read what an L0 tells of its exposure: its frame, its version, of which sub-FITS it was made, and its findings.
 
-    The night is the directory below which the YAML's patterns place most of the sub-FITS.
+    The night is the directory below which the YAML's patterns place most of the sub-FITS. A path that is not ASCII is not told
+    as it was, since a header cannot hold it.
 
     Raises
     ------

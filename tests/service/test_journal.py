@@ -5,12 +5,13 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import kpf_night
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from assembler.core.instants import SECOND
@@ -20,6 +21,7 @@ from assembler.fits.blocks import scan
 from assembler.service.finder import find_night
 from assembler.service.journal import Journal
 from assembler.service.journal_reader import ExposureName, Sighting, as_text, bound, open_reader
+from assembler.service.pipeline import assemble
 
 NFS = "1 0 0:1 / / rw - nfs4 server:/ rw"
 
@@ -335,6 +337,56 @@ def told(entry) -> tuple:
     """Return what of an entry the L0 tells, too."""
     paths = {o: s.path for o, s in entry.sub_fits.items()}
     return (entry.name, entry.state, entry.attempts, entry.l0, entry.version, paths, entry.findings, entry.reason)
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_of_two_versions_the_newer_one_is_taken_over_and_the_older_told(kpf, night, make, journal, backwards):
+    outcome = make(find_night(kpf, night.directory, night.frames[0]))
+    newer = outcome.path.with_name("newer.fits")
+    newer.write_bytes(outcome.path.read_bytes().replace(b"L0VER   =                    1", b"L0VER   =                    2", 1))
+    paths = [outcome.path, newer]
+    assert journal.rebuild(reversed(paths) if backwards else paths, kpf).noted == 2
+    (entry,) = journal.read.last(5)
+    assert (entry.state, entry.version, entry.l0) == ("published", 2, str(newer))
+    assert [s.state for s in journal.read.history(entry.name.key)] == ["published", "superseded", "published"]
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_an_l0_that_is_damaged_is_passed_over(kpf, tmp_path_factory, data):
+    directory = tmp_path_factory.getbasetemp() / "damaged"
+    if not directory.exists():
+        night = kpf_night.make_night(directory / "data", shape=(4, 4))
+        found = find_night(kpf, night.directory, night.frames[0])
+        assemble(found, None, directory / "out", version="test", clock=lambda: 10**18)
+    (whole,) = (directory / "out").iterdir()
+    raw = bytearray(whole.read_bytes())
+    findings = raw.index(b"EXTNAME = 'FINDINGS'")
+    for _ in range(data.draw(st.integers(1, 5))):
+        begin, end = data.draw(st.sampled_from([(0, 12_000), (findings - 700, findings + 2000), (0, len(raw))]))
+        raw[data.draw(st.integers(begin, min(end, len(raw)) - 1))] = data.draw(st.integers(0, 255))
+    path = tmp_path_factory.mktemp("l0") / "l0.fits"
+    path.write_bytes(raw[: data.draw(st.none() | st.integers(0, len(raw)))])
+    journal = Journal(path.with_name("journal.db"), Clock())
+    result = journal.rebuild([path], kpf)
+    assert result.noted + len(result.refused) == 1
+    assert all(str(path) in told and "\n" not in told for _, told in result.refused)
+    assert len(journal.read.last(5)) == result.noted
+    journal.renew()
+    assert journal.moved_aside == ""
+    journal.close()
+
+
+def test_threads_that_note_at_the_same_time_do_not_disturb_each_other(journal):
+    def note(thread: int) -> None:
+        for frame in range(20):
+            journal.note(named(frame, f"/night{thread}"), "seen")
+            journal.note(named(frame, f"/night{thread}"), "ready")
+            assert len(journal.read.of_night(f"/night{thread}")) == frame + 1
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(note, range(6)))
+    assert journal.read.counts()["ready"] == 120
 
 
 def test_making_anew_leaves_alone_what_is_being_made(kpf, tmp_path, journal, night, make):
