@@ -91,7 +91,7 @@ def ticks():
 def start(path, first=0) -> subprocess.Popen:
     """Start a process that notes states until it is killed, and tells each when it is noted."""
     program = [sys.executable, "-c", NOTE, str(path), str(first)]
-    return subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def traces(directory: Path) -> bool:
@@ -104,8 +104,8 @@ def test_killed_at_random_moments_it_knows_everything_that_was_acknowledged(tmp_
     path = tmp_path / "journal.db"
     generator = random.Random(4)
     acknowledged = {}
-    for round_ in range(KILLS):
-        process = start(path, 1000 * round_)
+    for number in range(KILLS):
+        process = start(path, 1000 * number)
         assert process.stdout.readline() == "open \n", process.communicate()
         lines = [process.stdout.readline() for _ in range(generator.randrange(40))]
         time.sleep(generator.uniform(0, 0.003))
