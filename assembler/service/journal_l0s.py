@@ -1,0 +1,100 @@
+"""What an L0 tells of its exposure, for a journal that is made anew."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from assembler.core.cards import Value
+from assembler.core.exposure import SubFits
+from assembler.core.instants import parse_iso
+from assembler.core.instrument import Instrument, Origin
+from assembler.errors import InputError
+from assembler.fits.blocks import scan
+from assembler.service.journal_reader import ExposureName, Sighting
+from assembler.service.reader import own_table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class L0Account:
+    """What one L0 tells; ``written`` is its DATE [ns]."""
+
+    path: str
+    name: ExposureName
+    version: int
+    written: int
+    sub_fits: tuple[Sighting, ...]
+    findings: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rebuilt:
+    """What came of making a journal anew: how many L0s were noted, and which could not be read, each with the reason."""
+
+    noted: int
+    refused: tuple[tuple[str, str], ...]
+
+
+def read_l0s(paths: Iterable[Path | str], instrument: Instrument) -> tuple[list[L0Account], tuple[tuple[str, str], ...]]:
+    """Read L0s, in the order in which they were written, and tell which of the paths are none."""
+    accounts, refused = [], []
+    for path in paths:
+        try:
+            accounts.append(read_l0(str(path), instrument))
+        except InputError as error:
+            refused.append((str(path), str(error)))
+    return sorted(accounts, key=lambda a: (a.written, a.version, a.path)), tuple(refused)
+
+
+def read_l0(path: str, instrument: Instrument) -> L0Account:
+    """Read what an L0 tells of its exposure: its frame, its version, of which sub-FITS it was made, and its findings.
+
+    The night is the directory below which the YAML's patterns place most of the sub-FITS. A path that is not ASCII is not told
+    as it was, since a header cannot hold it.
+
+    Raises
+    ------
+    InputError
+        When it cannot be read, or is no L0 of this instrument.
+    """
+    found = scan(path)
+    severities = Counter(str(row[1]) for row in own_table(found, "FINDINGS").rows)
+    values = _values(found)
+    attached = [o for o in instrument.origins if values.get(o.flag) == "YES" and values.get(o.file_card)]
+    made_of = [(o, str(values[o.file_card])) for o in attached]
+    if not made_of:
+        raise InputError(f"{path}: names no sub-FITS of {instrument.name}", path=path)
+    try:
+        written = parse_iso(str(values.get("DATE")))
+    except ValueError as error:
+        raise InputError(f"{path}: DATE: {error}", path=path) from error
+    version, frame = values.get("L0VER"), values.get("FRAMENO")
+    nights = Counter(_night(origin, file) for origin, file in made_of)
+    name = ExposureName(
+        instrument=instrument.name,
+        night=nights.most_common(1)[0][0],
+        frame=frame if isinstance(frame, int) else None,
+        first="" if isinstance(frame, int) else made_of[0][1].rsplit("/", 1)[-1],
+    )
+    return L0Account(
+        path=path,
+        name=name,
+        version=version if isinstance(version, int) and 0 < version < 2**31 else 1,
+        written=written,
+        sub_fits=tuple(Sighting(path=file, origin=origin.name, signature=None, key=name.key) for origin, file in made_of),
+        findings={severity: severities[severity] for severity in ("info", "warning", "error")},
+    )
+
+
+def _values(found: SubFits) -> dict[str, Value]:
+    """Return the values of the primary, long strings whole; of a keyword that is there twice, the first one."""
+    values: dict[str, Value] = {}
+    for record in found.hdus[0].records():
+        if record.kind == "value":
+            values.setdefault(record.keyword, record.value)
+    return values
+
+
+def _night(origin: Origin, path: str) -> str:
+    """Return the directory that an origin's pattern starts from."""
+    return path.rsplit("/", origin.files.count("/") + 1)[0] or "/"
