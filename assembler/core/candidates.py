@@ -164,6 +164,20 @@ def by_trust(trust: Sequence[str], files: Sequence[Candidate]) -> Candidate | No
     return max(intervals, key=agreeing)  # the first of several
 
 
+def shared_time(exposure: tuple[int, int], file: tuple[int, int]) -> int | None:
+    """Return how long [ns] a file was taken during an exposure; None where the middle of neither lies in the other.
+
+    Of several files that belong to one exposure by their time, the one that shares most with it is meant.
+
+    >>> shared_time((0, 30), (-2, 31)), shared_time((0, 30), (28, 58))
+    (30, None)
+    """
+    middle, its_middle = sum(exposure) // 2, sum(file) // 2
+    if not (exposure[0] <= its_middle <= exposure[1] or file[0] <= middle <= file[1]):
+        return None
+    return min(exposure[1], file[1]) - max(exposure[0], file[0])
+
+
 def _scale_of(origin: Origin, sub: SubFits, findings: list[Finding]) -> str:
     """Return the scale of a sub-FITS's times, empty for UTC: what the YAML says, or else its TIMESYS."""
     told = sub.hdus[0].value("TIMESYS")
