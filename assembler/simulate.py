@@ -83,12 +83,12 @@ def simulate(
         trouble=trouble / 100,
         awaited=simulator.awaited_origins(instrument, recordings, feed.samples) if feed else None,
     )
-    target = simulator.prepare_target(Path(source), Path(to), script)
-    told = {"night": str(target), "seed": seed, "deadlines": {name: wait / 1e9 for name, wait in waited.items()}} | _plain(script)
-    if report:
-        _write_report(Path(report), told)
-    click.echo(_summary(script, speed, max(waited.values())), err=True)
     with stopped_by_signals():
+        target = simulator.prepare_target(Path(source), Path(to), script)
+        told = {"night": str(target), "seed": seed, "deadlines": {name: wait / 1e9 for name, wait in waited.items()}} | _plain(script)
+        if report:
+            _write_report(Path(report), told)
+        click.echo(_summary(script, speed, max(waited.values())), err=True)
         simulator.play(script, Path(source), target, clock=time.monotonic, sleep=time.sleep, speed=speed, telemetry=feed, told=_tell_step)
     if as_json:
         console.print_json(told)

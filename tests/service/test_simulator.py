@@ -183,19 +183,23 @@ def test_stopped_at_any_step_it_leaves_no_half_file_and_nothing_open(kpf, night,
     assert all(original[path] == content for path, content in tree(target).items())
 
 
-def test_a_signal_stops_it_without_a_trace(night, tmp_path):
-    for number in (signal.SIGINT, signal.SIGTERM):
-        program = [sys.executable, "-m", "assembler", "simulate", str(night.directory), "--to", str(tmp_path / str(number))]
-        process = subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        target = tmp_path / str(number) / night.directory.name
-        limit = time.monotonic() + 60
-        while time.monotonic() < limit and process.poll() is None and not (target / "CRED2").is_dir():
-            time.sleep(0.01)
-        process.send_signal(number)
-        _, told = process.communicate(timeout=60)
-        assert process.returncode == 130, told
-        assert told.endswith("assembler: stopped\n")
-        assert "Traceback" not in told
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_stops_it_and_leaves_no_half_file(night, tmp_path, number):
+    """Stops it while the first files grow, which takes a second or two."""
+    program = [sys.executable, "-m", "assembler", "simulate", str(night.directory), "--to", str(tmp_path / "played")]
+    program += ["--speed", "1000", "--deadline", "10000 s"]
+    process = subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    target = tmp_path / "played" / night.directory.name
+    limit = time.monotonic() + 60
+    while time.monotonic() < limit and process.poll() is None and not any(target.glob("*/*")):
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130, told
+    assert told.endswith("assembler: stopped\n")
+    assert "Traceback" not in told
+    original = tree(night.directory)
+    assert all(original[path] == content for path, content in tree(target).items())
 
 
 def test_a_recorded_night_is_never_written_into(kpf, night, tmp_path):
