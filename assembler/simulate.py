@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from assembler import console
-from assembler.errors import ConfigurationError, OutputError
+from assembler.errors import ConfigurationError, OutputError, TelemetryError
 from assembler.options import INSTRUMENT, JSON, load_named, stopped_by_signals
 
 if TYPE_CHECKING:
     from assembler.core.instrument import Instrument
     from assembler.core.rehearsal import Expectation, Script
     from assembler.core.writers import Step
-    from assembler.service.simulator import Telemetry
+    from assembler.service.simulator import Sample, Telemetry
+
+_LATE = 0.1
+"""How late a step may be before it is told [s]."""
 
 
 @click.command()
@@ -89,7 +92,11 @@ def simulate(
         if report:
             _write_report(Path(report), told)
         click.echo(_summary(script, speed, max(waited.values())), err=True)
-        simulator.play(script, Path(source), target, clock=time.monotonic, sleep=time.sleep, speed=speed, telemetry=feed, told=_tell_step)
+        latest = simulator.play(
+            script, Path(source), target, clock=time.monotonic, sleep=time.sleep, speed=speed, telemetry=feed, told=_tell_step
+        )
+    if latest > _LATE:
+        click.echo(f"the latest step was {latest:.2f} s late; play slower if a deadline is not much longer than that", err=True)
     if as_json:
         console.print_json(told)
     else:
@@ -127,7 +134,15 @@ def _telemetry(file: str | None, history: str | None) -> "Telemetry | None":
 
     samples = sorted(read_samples(Path(file)), key=lambda sample: sample[1])
     load_history(history, ())
-    return Telemetry(samples=tuple(samples), load=lambda some: load_history(history, some))
+
+    def load(some: "Sequence[Sample]") -> None:
+        try:
+            load_history(history, some)
+        except TelemetryError as error:
+            click.echo(console.one_line(f"{len(some)} samples are kept for later: {error}"), err=True)
+            raise
+
+    return Telemetry(samples=tuple(samples), load=load)
 
 
 def _plain(script: "Script") -> dict[str, Any]:

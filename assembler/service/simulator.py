@@ -16,7 +16,7 @@ from assembler.core.instants import SECOND, unix_seconds
 from assembler.core.instrument import Instrument, Origin
 from assembler.core.rehearsal import Recording, Script
 from assembler.core.writers import Step
-from assembler.errors import ConfigurationError, InputError, OutputError
+from assembler.errors import ConfigurationError, InputError, OutputError, TelemetryError
 from assembler.fits.blocks import scan, scan_primary
 from assembler.service.finder import fitting_files
 from assembler.service.scales import SCALES
@@ -123,10 +123,11 @@ def play(
     speed: float = 1.0,
     telemetry: Telemetry | None = None,
     told: Callable[[Step], None] = lambda _: None,
-) -> None:
+) -> float:
     """Do every step of a script when its time has come; no telemetry comes later than a sub-FITS that was written after it.
 
     What was broadcast before the script starts is put into the history at once, what was broadcast after its last step after that.
+    Where the history does not take it, it is kept for the next time, as those who broadcast do not stop for a history either.
     Whatever ends it early, Ctrl-C too, the sub-FITS that are being written are removed, and all others stay.
 
     Parameters
@@ -146,15 +147,24 @@ def play(
     told : callable
         Is called after each step.
 
+    Returns
+    -------
+    float
+        How late the latest step was [s of ``clock``]; none, where nothing is waited for. Where that comes near a deadline, what was
+        expected does not hold.
+
     Raises
     ------
     InputError
         When a sub-FITS of the recorded night cannot be read any more, or is another one.
     OutputError
         When the target cannot be written to.
+    TelemetryError
+        When the history does not take what is left in the end.
     """
     broadcast = _Broadcast(telemetry, script.start) if telemetry else None
     begun = clock()
+    latest = 0.0
     slot = SECOND * max(1.0, _LOADED_EVERY * speed)
 
     def wait_until(at: float) -> None:
@@ -176,9 +186,12 @@ def play(
             if broadcast and step.action in ("finish", "rename", "leave"):
                 broadcast.until(now)
             stage.do(step)
+            if math.isfinite(speed):
+                latest = max(latest, clock() - begun - step.at / SECOND / speed)
             told(step)
         if broadcast:
-            broadcast.until(math.inf)
+            broadcast.finish()
+    return latest
 
 
 class _Broadcast:
@@ -195,8 +208,15 @@ class _Broadcast:
         return self._place(at) > self._done
 
     def until(self, at: float) -> None:
-        """Broadcast what there is up to a time after the start [ns]."""
-        place = self._place(at)
+        """Broadcast what there is up to a time after the start [ns], or keep it for the next time."""
+        with suppress(TelemetryError):
+            self._load(self._place(at))
+
+    def finish(self) -> None:
+        """Broadcast the rest."""
+        self._load(len(self._times))
+
+    def _load(self, place: int) -> None:
         if place > self._done:
             self._telemetry.load(self._telemetry.samples[self._done : place])
             self._done = place

@@ -17,7 +17,7 @@ import pytest
 from assembler.core.exposure import SubFits
 from assembler.core.instants import SECOND
 from assembler.core.rehearsal import Script, write_script
-from assembler.errors import ConfigurationError, InputError, OutputError
+from assembler.errors import ConfigurationError, InputError, OutputError, TelemetryError
 from assembler.fits.blocks import scan
 from assembler.service.finder import find_night
 from assembler.service.simulator import Telemetry, awaited_origins, play, prepare_target, read_recordings
@@ -118,6 +118,48 @@ def test_the_history_in_the_end_is_that_of_a_plain_load(kpf, twenty, tmp_path):
     assert samples_of(tmp_path / "played.db") == samples_of(tmp_path / "plain.db")
     assert len(batches) > 100
     assert max(batches) < len(samples) / 10
+
+
+def test_a_history_that_is_gone_for_a_while_gets_everything_when_it_is_back(kpf, twenty, tmp_path):
+    script = script_of(kpf, twenty)
+    target = prepare_target(twenty.directory, tmp_path / "played", script)
+    samples = tuple(sorted(read_csv(twenty.telemetry), key=lambda sample: sample[1]))
+    wall, taken, refused = Wall(), [], []
+
+    def load(some) -> None:
+        if 1100 < wall.now < 1500:
+            refused.append(len(some))
+            raise TelemetryError("gone", retry=True)
+        taken.extend(some)
+
+    telemetry = Telemetry(samples=samples, load=load)
+    play(script, twenty.directory, target, clock=wall.clock, sleep=wall.sleep, telemetry=telemetry)
+    assert taken == list(samples)
+    assert refused == sorted(refused) != []
+
+    def never(_) -> None:
+        raise TelemetryError("gone")
+
+    again = prepare_target(twenty.directory, tmp_path / "again", script)
+    with pytest.raises(TelemetryError, match="gone"):
+        play(script, twenty.directory, again, clock=wall.clock, sleep=wall.sleep, telemetry=Telemetry(samples=samples, load=never))
+    assert tree(again) == tree(target)
+
+
+def test_how_late_it_was_is_told(kpf, night, tmp_path):
+    script = script_of(kpf, night)
+    wall = Wall()
+
+    def slowly(_) -> None:
+        wall.now += 0.5
+
+    def run(name: str, **more) -> float:
+        target = prepare_target(night.directory, tmp_path / name, script)
+        return play(script, night.directory, target, clock=wall.clock, sleep=wall.sleep, **more)
+
+    assert run("in-time") == pytest.approx(0, abs=1e-6)
+    assert run("late", told=slowly, speed=1000) > 1
+    assert run("whenever", told=slowly, speed=float("inf")) == 0
 
 
 @pytest.mark.parametrize("speed", [0.5, 1, 20, 1000])
