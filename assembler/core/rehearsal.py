@@ -167,6 +167,13 @@ def write_script(
         For what share of the exposures there is trouble, from 0 to 1. Those that cannot have any have none.
     awaited : mapping of int to frozenset of str, optional
         By frame, the origins that a watcher waits for even where the recorded night has no sub-FITS of theirs.
+
+    >>> import random
+    >>> night = [Recording(origin=o, path=f"{o}/7.fits", frame=7, begin=0, end=30, size=5000) for o in ("green", "red")]
+    >>> deadlines = {"green": 60, "red": 60, "guide": 60}
+    >>> script = write_script(night, random.Random(1), deadlines=deadlines, awaited={7: frozenset({"guide"})})
+    >>> script.expectations[0].state, dict(script.expectations[0].missing)
+    ('partial', {'guide': 'absent'})
     """
     shots, loose = _gather(recordings, trust)
     start = min((shot.begin for shot in shots), default=min((r.begin for r in loose if r.begin is not None), default=0))

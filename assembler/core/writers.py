@@ -104,6 +104,11 @@ def write_growing(
         False: the writer stops before the last byte, and closes the file as if it were complete.
     least : int
         How long the first chunk is, at least [bytes].
+
+    >>> import random
+    >>> writing = write_growing("Red/a.fits", 5000, random.Random(1), (0, 90), chunks=2)
+    >>> [(step.at, step.action, step.offset, step.length) for step in writing.steps]
+    [(0, 'create', 0, 0), (30, 'write', 0, 1110), (60, 'write', 1110, 3890), (90, 'finish', 0, 0)]
     """
     begin, end = span
     cuts = _cuts(size, chance, chunks, least)
@@ -116,7 +121,13 @@ def write_growing(
 def write_hidden(
     path: str, size: int, chance: Chance, span: tuple[int, int], *, chunks: int = 6, whole: bool = True, least: int = 0
 ) -> Writing:
-    """Write a file under a hidden name and rename it into place; the parameters are those of `write_growing`."""
+    """Write a file under a hidden name and rename it into place; the parameters are those of `write_growing`.
+
+    >>> import random
+    >>> writing = write_hidden("Red/a.fits", 5000, random.Random(1), (0, 90))
+    >>> writing.steps[0].path, writing.steps[-1].to, writing.appears
+    ('Red/.a.fits.2265b1f5', 'Red/a.fits', 90)
+    """
     folder, slash, name = path.rpartition("/")
     hidden = f"{folder}{slash}.{name}.{chance.getrandbits(32):08x}"
     grown = write_growing(path, size, chance, span, chunks=chunks, whole=whole, least=least)
@@ -125,7 +136,13 @@ def write_hidden(
 
 
 def write_filling(path: str, size: int, chance: Chance, span: tuple[int, int], *, chunks: int = 12) -> Writing:
-    """Take the whole length first, as zeros, and fill it: in order, or the first chunk with the header last."""
+    """Take the whole length first, as zeros, and fill it: in order, or the first chunk with the header last.
+
+    >>> import random
+    >>> writing = write_filling("Red/a.fits", 5000, random.Random(1), (0, 90))
+    >>> [(step.action, step.length) for step in writing.steps[:2]], writing.appears, writing.whole
+    ([('create', 0), ('truncate', 5000)], 0, 90)
+    """
     begin, end = span
     writes = _writes(path, path, _cuts(size, chance, chunks, 0), span)
     if chance.random() < 0.5:
@@ -142,6 +159,11 @@ def die(written: Writing, chance: Chance, *, begun: bool = False) -> Writing:
     """Let a writer die half-way; what it wrote under a hidden name stays there, and is never renamed.
 
     ``begun`` says that its first chunk is written in any case, where there is a second one.
+
+    >>> import random
+    >>> died = die(write_hidden("Red/a.fits", 5000, random.Random(1), (0, 90)), random.Random(1))
+    >>> died.steps[-1].action, died.appears, died.whole
+    ('leave', None, None)
     """
     writes = [place for place, step in enumerate(written.steps) if step.action == "write"]
     last = chance.randrange(begun and len(writes) > 1, len(writes)) if writes else 0  # the last chunk is never written
@@ -161,6 +183,11 @@ def write_again(written: Writing, begin: int, changed: int | None = None) -> Wri
     begin : int
     changed : int or None
         The place of a byte that is another one now.
+
+    >>> import random
+    >>> again = write_again(write_growing("Red/a.fits", 5000, random.Random(1), (0, 90)), 1000)
+    >>> again.steps[0].action, again.whole
+    ('reopen', 1090)
     """
     later = begin - written.steps[0].at
     hidden = written.steps[-1].action == "rename"
