@@ -5,19 +5,19 @@ assembled; 4 output or storage failed; 5 a keyword history cannot be opened or f
 """
 
 import os
-import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 import click
 
 from assembler import __version__, console
 from assembler.errors import AssemblerError, ConfigurationError, InputError, VerificationError
+from assembler.options import INSTRUMENT, JSON, load_named, stopped_by_signals
+from assembler.simulate import simulate
 
 if TYPE_CHECKING:
     from assembler.core.corrections import Correction
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from assembler.telemetry.history import History
 
 
-INSTRUMENT = click.option("-i", "--instrument", "yaml", metavar="FILE", help="The instrument's YAML [default: prefixes.yaml].")
 HISTORY = click.option(
     "--history",
     metavar="URL",
@@ -36,7 +35,6 @@ PATIENCE = click.option(
     "--patience", metavar="TIME", default="10 s", show_default=True, help="How long the exposure may wait for the keyword history in all."
 )
 FRAME = click.option("--frame", type=click.IntRange(min=0), help="The frame to assemble, where the input is a night's directory.")
-JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 OUT = click.option(
     "--out", metavar="DIR", help="Where the L0 goes [default: here; of a night, where the YAML says]. Made where it is not there."
 )
@@ -106,10 +104,10 @@ def assemble(
     from assembler.core.findings import has_errors
     from assembler.service import pipeline
 
-    instrument = _load(yaml)
+    instrument = load_named(yaml)
     wrong = _corrections(corrections, yaml, instrument)
     found = _find(instrument, inputs, frame)
-    with _stopped_by_signals(), _history(history, patience) as opened:
+    with stopped_by_signals(), _history(history, patience) as opened:
         target = _out(out, instrument, inputs, frame)
         outcome = pipeline.assemble(found, opened, target, corrections=wrong, version=__version__, clock=time.time_ns, supersede=supersede)
     plan = outcome.plan
@@ -159,7 +157,7 @@ def plan(
     from assembler.core.findings import has_errors
     from assembler.service import pipeline
 
-    instrument = _load(yaml)
+    instrument = load_named(yaml)
     wrong = _corrections(corrections, yaml, instrument)
     if lint and not inputs:
         return console.print_lint(instrument, (), as_json=as_json)
@@ -232,6 +230,9 @@ def telemetry() -> None:
     """Look after keyword histories."""
 
 
+command.add_command(simulate)
+
+
 @telemetry.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option("--history", required=True, metavar="URL", help="sqlite:///PATH, made where it is not there, or postgresql://HOST/DATABASE.")
@@ -282,12 +283,6 @@ def compare(l0: str, history: str, patience: str, as_json: bool) -> int:
             click.echo(console.one_line(f"{change.keyword} {change.what}: {change.l0} in the L0, {change.history} in the history"))
         click.echo(f"{len(recorded.names)} keywords, {len(changes)} differences", err=True)
     return 1 if changes else 0
-
-
-def _load(yaml: str | None) -> "Instrument":
-    from assembler.config import default_instrument, load_instrument
-
-    return load_instrument(Path(yaml) if yaml else default_instrument())
 
 
 def _corrections(directory: str | None, yaml: str | None, instrument: "Instrument") -> "tuple[Correction, ...]":
@@ -346,18 +341,3 @@ def _seconds(duration: str) -> float:
         return parse_duration(duration) / SECOND
     except ValueError as error:
         raise ConfigurationError(f"--patience: {error}") from None
-
-
-@contextmanager
-def _stopped_by_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the program as Ctrl-C does, so that no draft stays behind."""
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

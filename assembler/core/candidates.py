@@ -78,12 +78,7 @@ class Candidate:
         >>> one.shared_with(12, 40), one.shared_with(16, 40), one.shared_with(0, 100)
         (8, None, 10)
         """
-        if self.begin is None or self.end is None:
-            return None
-        mine, theirs = (self.begin + self.end) // 2, (begin + end) // 2
-        if not (begin <= mine <= end or self.begin <= theirs <= self.end):
-            return None
-        return min(end, self.end) - max(begin, self.begin)
+        return shared_time((begin, end), (self.begin, self.end)) if self.begin is not None and self.end is not None else None
 
     def __str__(self) -> str:
         begin, end = (format_iso(t) if t is not None else "none" for t in (self.begin, self.end))
@@ -176,6 +171,20 @@ def by_trust(trust: Sequence[str], files: Sequence[Candidate]) -> Candidate | No
         return sum(other.overlaps(begin, end) for other in intervals)
 
     return max(intervals, key=agreeing)  # the first of several
+
+
+def shared_time(exposure: tuple[int, int], file: tuple[int, int]) -> int | None:
+    """Return how long [ns] a file was taken during an exposure; None where the middle of neither lies in the other.
+
+    Of several files that belong to one exposure by their time, the one that shares most with it is meant.
+
+    >>> shared_time((0, 30), (-2, 31)), shared_time((0, 30), (28, 58))
+    (30, None)
+    """
+    middle, its_middle = sum(exposure) // 2, sum(file) // 2
+    if not (exposure[0] <= its_middle <= exposure[1] or file[0] <= middle <= file[1]):
+        return None
+    return min(exposure[1], file[1]) - max(exposure[0], file[0])
 
 
 def _scale_of(origin: Origin, sub: SubFits, findings: list[Finding]) -> str:

@@ -63,14 +63,14 @@ def find_night(instrument: Instrument, night: Path, frame: int) -> Found:
     paths = {}
     for origin in instrument.origins:
         if origin.match == "frame":
-            named = [path for path, told in _candidates(origin, night) if (_frame_in(origin, path) if told is None else told) == frame]
+            named = [path for path, told in fitting_files(origin, night) if (_frame_in(origin, path) if told is None else told) == frame]
             if named:
                 paths[origin.name] = named[0]
     subs, missing = _scan_all(paths)
     begin_end = _interval(instrument, collect(instrument, subs, missing, frame))
     for origin in instrument.origins:
         if origin.match == "time" and begin_end:
-            path = _pick_by_time(origin, [p for p, _ in _candidates(origin, night)], *begin_end)
+            path = _pick_by_time(origin, [p for p, _ in fitting_files(origin, night)], *begin_end)
             if path:
                 more, lost = _scan_all({origin.name: path})
                 subs |= more
@@ -113,19 +113,11 @@ def file_times(exposure: Exposure) -> tuple[tuple[Candidate, ...], tuple[Finding
     return tuple(c for c, _ in read), tuple(f for _, told in read for f in told)
 
 
-def _scan_all(paths: Mapping[str, str]) -> tuple[dict[str, SubFits], list[Missing]]:
-    subs: dict[str, SubFits] = {}
-    missing = []
-    for name, path in paths.items():
-        try:
-            subs[name] = scan(path)
-        except InputError as error:
-            missing.append(Missing(origin=name, reason=error.reason, message=str(error)))
-    return subs, missing
+def fitting_files(origin: Origin, night: Path) -> list[tuple[str, int | None]]:
+    """Return the files that fit an origin's pattern, each with the frame number in its name, or None where it tells none.
 
-
-def _candidates(origin: Origin, night: Path) -> list[tuple[str, int | None]]:
-    """Return the files that fit an origin's pattern, each with the frame number in its name."""
+    Hidden names are none; a directory that is not there, or cannot be read, has no files.
+    """
     folder, _, base = origin.files.rpartition("/")
     directory = night / folder
     pattern = _regex(base)
@@ -137,6 +129,17 @@ def _candidates(origin: Origin, night: Path) -> list[tuple[str, int | None]]:
     return sorted(
         (os.path.abspath(directory / name), int(found.group("frame")) if "frame" in found.groupdict() else None) for name, found in fitting
     )
+
+
+def _scan_all(paths: Mapping[str, str]) -> tuple[dict[str, SubFits], list[Missing]]:
+    subs: dict[str, SubFits] = {}
+    missing = []
+    for name, path in paths.items():
+        try:
+            subs[name] = scan(path)
+        except InputError as error:
+            missing.append(Missing(origin=name, reason=error.reason, message=str(error)))
+    return subs, missing
 
 
 def _frame_in(origin: Origin, path: str) -> int | None:
