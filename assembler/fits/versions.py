@@ -12,7 +12,6 @@ lock: a lock is lost when its holder sleeps for long enough, and the holder may 
 """
 
 import errno
-import hashlib
 import os
 from contextlib import suppress
 from dataclasses import dataclass
@@ -66,6 +65,8 @@ def replaced_by(standing: Standing, reason: str) -> Replaced:
     OutputError
         When it cannot be read.
     """
+    import hashlib  # it brings OpenSSL, and few L0s are superseded
+
     try:
         with standing.path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
