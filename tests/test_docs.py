@@ -44,7 +44,7 @@ def test_the_example_of_corrections_is_that_of_the_page(kpf):
     (block,) = re.findall(r"\n\n(    corrections:\n.+?)\n\n", (DOCS / "corrections.md").read_text(), re.DOTALL)
     _, _, text = (ROOT / "examples" / "kpf-corrections" / "2024.yaml").read_text().partition("\n")
     assert dedent(block) == text.rstrip()
-    assert len(load_corrections(ROOT / "examples" / "kpf-corrections", kpf)) == 2
+    assert len(load_corrections(ROOT / "examples" / "kpf-corrections", kpf)) == 3
 
 
 def _models(annotation):
