@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import kpf_night
+import kpf_telemetry
 import numpy as np
 
 from assembler.core.candidates import read_candidate
@@ -59,8 +60,8 @@ def answers_for(instrument: Instrument, begin: int, end: int) -> Answers:
     """Return a history's answers: the fixtures' values, each broadcast a second before it was asked for."""
     one = kpf_night.exposure(0)
     instants = {"begin": begin + 10**8, "middle": round_to((begin + end) // 2, 1000), "end": end + 10**8}
-    known = {k.source for s in instrument.snapshots for k in s.keywords} & kpf_night.telemetry_values().keys()
-    told = {source: kpf_night.value_at(source, one) for source in known} | {k.source: "20.00000" for k in instrument.table}
+    known = {k.source for s in instrument.snapshots for k in s.keywords} & kpf_telemetry.telemetry_values().keys()
+    told = {source: kpf_telemetry.value_at(source, one) for source in known} | {k.source: "20.00000" for k in instrument.table}
     return Answers(
         instants=instants,
         values={m: {s: Sample(time=i / 1e9 - 1, value=v) for s, v in told.items()} for m, i in instants.items()},
