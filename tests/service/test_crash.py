@@ -45,7 +45,9 @@ def test_killed_at_random_moments_it_leaves_no_file_or_the_whole_one(night, hist
         process = subprocess.Popen(command(night, out, history_url), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(length * generator.uniform(0.3, 1.05))
         process.send_signal(signal.SIGKILL)
-        killed += process.wait() == -signal.SIGKILL
+        late = process.wait() != -signal.SIGKILL
+        killed += not late
+        length *= 0.9 if late else 1.03  # the first run may have been slower than the others, or the machine busier
         visible = [n for n in os.listdir(out) if not n.startswith(".")]
         assert visible in ([], [name])
         if visible:
