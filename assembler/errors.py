@@ -51,10 +51,21 @@ class InputError(AssemblerError):
 
 
 class OutputError(AssemblerError):
-    """The L0 cannot be written, or its name is taken."""
+    """The L0 cannot be written, or its name is taken.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong, with the file or the directory.
+    retry : bool
+        False when somebody has to look first, because another file has the name; a disk may have room again.
+    """
 
     exit_code = 4
-    retry = True
+
+    def __init__(self, message: str, *, retry: bool = True) -> None:
+        super().__init__(message)
+        self.retry = retry
 
 
 class TelemetryError(AssemblerError):

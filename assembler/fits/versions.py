@@ -48,12 +48,12 @@ def standing_l0(path: Path) -> Standing:
     try:
         found = scan_primary(str(path))
     except InputError as error:
-        raise OutputError(f"{path} is no L0, and is never overwritten; move it away ({error})") from error
+        raise OutputError(f"{path} is no L0, and is never overwritten; move it away ({error})", retry=False) from error
     primary = found.hdus[0]
     version, name, written = (primary.value(keyword) for keyword in ("L0VER", "OFNAME", "DATE"))
     if not is_version(version) or name != path.name:
         told = f"L0VER is {version!a}, OFNAME is {name!a}"
-        raise OutputError(f"{path} is no L0 of this name, and is never overwritten; move it away ({told})")
+        raise OutputError(f"{path} is no L0 of this name, and is never overwritten; move it away ({told})", retry=False)
     return Standing(path=path, version=version, written=str(written or ""), signature=found.signature)
 
 
@@ -106,7 +106,7 @@ def supersede_l0(target: Draft, filename: str, standing: Standing) -> Path | Non
         if _signature(kept) != standing.signature:
             if _signature(final) != standing.signature:
                 return None
-            raise OutputError(f"{kept} is there already, and is another file than {final}; move it away")
+            raise OutputError(f"{kept} is there already, and is another file than {final}; move it away", retry=False)
         if not mine:
             _remove_drafts(directory, filename, but=target)
         if _signature(final) != standing.signature:

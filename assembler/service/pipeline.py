@@ -229,7 +229,8 @@ def _make(plan: Plan, directory: Path, reason: str | None) -> Outcome | None:
     if difference is None:
         return Outcome(path=path, plan=concluded, made=False, version=standing.version)
     if reason is None:
-        raise OutputError(f"{path} exists and is not what would be made now; an L0 is never overwritten ({difference})") from difference
+        told = f"{path} exists and is not what would be made now; an L0 is never overwritten ({difference})"
+        raise OutputError(told, retry=False) from difference
     return _write(superseding(plan, replaced_by(standing, reason)), directory, standing)
 
 
