@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field
 
 from assembler.core.cards import COMMENTARY, Record, Value, date_fault, text_of
 from assembler.core.corrections import Correction, conflict, is_told, telemetry_field
@@ -15,8 +15,8 @@ from assembler.core.instants import parse_iso
 from assembler.core.instrument import Instrument
 from assembler.core.snapshots import writers
 from assembler.errors import ConfigurationError
-from assembler.problems import STRICT, first_problem, matching
-from assembler.yaml import Place, dotted, read_yaml
+from assembler.problems import STRICT, checked, matching, refuse
+from assembler.yaml import Place
 
 _LONGEST = 500
 """Characters that a corrected value may have: every row of the CARDS table is as wide as the longest."""
@@ -107,18 +107,16 @@ def read_corrections(text: str, name: str, instrument: Instrument) -> tuple[Corr
     ConfigurationError
         In one line: file, line, place and what was expected there.
     """
-    tree, lines = read_yaml(text, name)
-    try:
-        model = _Document.model_validate(tree)
-    except ValidationError as error:
-        raise ConfigurationError(first_problem(error, lines, name, _Document)) from None
-    problems = []
-    for index, correction in enumerate(model.corrections):
-        place: Place = ("corrections", index)
-        problems += [((*place, *where), told) for where, told in _contradictions(correction, instrument)]
-    if problems:
-        line, where, told = min((lines.get(where, lines[where[:2]]), dotted(where), told) for where, told in problems)
-        raise ConfigurationError(f"{name}:{line}: {where}: {told}")
+    model, lines = checked(text, name, _Document)
+    refuse(
+        (
+            (("corrections", index, *where), told)
+            for index, correction in enumerate(model.corrections)
+            for where, told in _contradictions(correction, instrument)
+        ),
+        lines,
+        name,
+    )
     return tuple(_correction(c, name, lines["corrections", i]) for i, c in enumerate(model.corrections))
 
 

@@ -6,8 +6,6 @@ frozen values of `assembler.core.instrument`.
 
 from collections.abc import Mapping
 
-from pydantic import ValidationError
-
 from assembler.contradictions import contradictions
 from assembler.core.instants import UNITS, parse_duration
 from assembler.core.instrument import (
@@ -24,10 +22,8 @@ from assembler.core.instrument import (
     Snapshot,
     TelemetryKeyword,
 )
-from assembler.errors import ConfigurationError
-from assembler.problems import first_problem
+from assembler.problems import checked, refuse
 from assembler.schema import DurationModel, InstrumentModel, OriginModel, ServiceTimeModel, SnapshotModel, TelemetryModel, broadcast_text
-from assembler.yaml import dotted, read_yaml
 
 
 def read_instrument(text: str, name: str) -> Instrument:
@@ -44,16 +40,9 @@ def read_instrument(text: str, name: str) -> Instrument:
     ConfigurationError
         In one line: file, line, place and what was expected there.
     """
-    tree, lines = read_yaml(text, name)
-    try:
-        model = InstrumentModel.model_validate(tree)
-    except ValidationError as error:
-        raise ConfigurationError(first_problem(error, lines, name, InstrumentModel)) from None
+    model, lines = checked(text, name, InstrumentModel)
     instrument = _instrument(model)
-    problems = sorted((lines.get(where, 1), dotted(where), told) for where, told in contradictions(model, instrument))
-    if problems:
-        line, where, told = problems[0]
-        raise ConfigurationError(f"{name}:{line}: {where}: {told}")
+    refuse(contradictions(model, instrument), lines, name)
     return instrument
 
 

@@ -1,12 +1,15 @@
 """What is wrong with a YAML file, in one line: file, line, place, and what was expected there."""
 
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
-from assembler.yaml import Place, dotted
+from assembler.errors import ConfigurationError
+from assembler.yaml import Place, dotted, read_yaml
+
+Document = TypeVar("Document", bound=BaseModel)
 
 _EXPECTED = {
     "string_type": "expected text",
@@ -34,7 +37,43 @@ def matching(pattern: str, expected: str) -> Any:
     return AfterValidator(check)
 
 
-def first_problem(error: ValidationError, lines: Mapping[Place, int], name: str, document: type[BaseModel]) -> str:
+def checked(text: str, name: str, document: type[Document]) -> tuple[Document, Mapping[Place, int]]:
+    """Return what the text of a YAML file says, checked, and the line of every place.
+
+    Parameters
+    ----------
+    text : str
+    name : str
+        The file's.
+    document : type of BaseModel
+        What the file is checked against.
+
+    Raises
+    ------
+    ConfigurationError
+        In one line: file, line, place and what was expected there.
+    """
+    tree, lines = read_yaml(text, name)
+    try:
+        return document.model_validate(tree), lines
+    except ValidationError as error:
+        raise ConfigurationError(_first_problem(error, lines, name, document)) from None
+
+
+def refuse(problems: Iterable[tuple[Place, str]], lines: Mapping[Place, int], name: str) -> None:
+    """Raise the problem that stands first in a file, if there is any; one without a line of its own is where its surroundings are."""
+    told = []
+    for where, problem in problems:
+        known = where
+        while known and known not in lines:
+            known = known[:-1]
+        told.append((lines.get(known, 1), dotted(where), problem))
+    if told:
+        line, place, problem = min(told)
+        raise ConfigurationError(f"{name}:{line}: {place}: {problem}")
+
+
+def _first_problem(error: ValidationError, lines: Mapping[Place, int], name: str, document: type[BaseModel]) -> str:
     """Return the error that stands first in the file, in one line.
 
     Parameters

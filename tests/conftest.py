@@ -18,7 +18,7 @@ from assembler.service.pipeline import Outcome, assemble
 from assembler.service.replay import open_history
 from assembler.telemetry import sqlite
 from assembler.telemetry.history import History
-from assembler.telemetry.load import read_csv
+from assembler.telemetry.load import read_samples
 
 ROOT = Path(__file__).parent.parent
 WRITTEN = 1_790_000_000 * 10**9
@@ -69,7 +69,7 @@ def night(tmp_path) -> kpf_night.Night:
 def history_url(night, tmp_path) -> str:
     """Return the URL of a history with the night's telemetry."""
     path = tmp_path / "history.db"
-    sqlite.load(str(path), read_csv(night.telemetry))
+    sqlite.load(str(path), read_samples(night.telemetry))
     return f"sqlite:///{path}"
 
 

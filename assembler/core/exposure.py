@@ -172,6 +172,15 @@ def frame_of(origin: Origin, sub: SubFits) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
+def triggered_names(told: str) -> frozenset[str]:
+    """Return the names in a list of triggered origins as the history tells it: separated by commas, in any case.
+
+    >>> sorted(triggered_names("Green, Ca_HK"))
+    ['ca_hk', 'green']
+    """
+    return frozenset(name.strip().lower() for name in told.split(","))
+
+
 def missing_findings(exposure: Exposure, instrument: Instrument, triggered: str | None) -> tuple[Finding, ...]:
     """Say why origins are missing.
 
@@ -180,7 +189,7 @@ def missing_findings(exposure: Exposure, instrument: Instrument, triggered: str 
     triggered : str or None
         The value of the keyword that lists the triggered origins, separated by commas; None when nobody tells.
     """
-    names = {t.strip().lower() for t in triggered.split(",")} if triggered is not None else None
+    names = triggered_names(triggered) if triggered is not None else None
     result = []
     for lost in exposure.missing:
         code, message = lost.reason, lost.message

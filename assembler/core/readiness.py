@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from assembler.core.candidates import Candidate, by_trust
+from assembler.core.exposure import triggered_names
 from assembler.core.instrument import Instrument
 
 State = Literal["waiting", "ready", "give up"]
@@ -230,11 +231,11 @@ def deadline(instrument: Instrument, flight: Flight, origin: str) -> int:
 
 
 def triggered_origins(instrument: Instrument, told: str) -> frozenset[str]:
-    """Return the origins in a list of triggered ones as the history tells it: names separated by commas, in any case.
+    """Return the origins that took part, by the list of triggered ones that the history tells.
 
     An origin without such a name takes part in every exposure that the YAML requires it for.
     """
-    names = {name.strip().lower() for name in told.split(",")}
+    names = triggered_names(told)
     return frozenset(o.name for o in instrument.origins if (o.triggered.lower() in names if o.triggered else o.required))
 
 

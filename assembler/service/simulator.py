@@ -14,6 +14,7 @@ from assembler.core.candidates import read_candidate
 from assembler.core.exposure import frame_of
 from assembler.core.instants import SECOND, unix_seconds
 from assembler.core.instrument import Instrument, Origin
+from assembler.core.readiness import triggered_origins
 from assembler.core.rehearsal import Recording, Script
 from assembler.core.writers import Step
 from assembler.errors import ConfigurationError, InputError, OutputError, TelemetryError
@@ -77,8 +78,7 @@ def awaited_origins(instrument: Instrument, recordings: Iterable[Recording], sam
             continue
         place = bisect_right(times, unix_seconds((recording.begin + recording.end) // 2))
         if place:
-            names = {name.strip().lower() for name in told[place - 1][1].split(",")}
-            awaited[recording.frame] = frozenset(o.name for o in instrument.origins if o.triggered and o.triggered.lower() in names)
+            awaited[recording.frame] = triggered_origins(instrument, told[place - 1][1])
     return awaited
 
 

@@ -20,39 +20,13 @@ def read_samples(path: Path) -> Iterator[tuple[str, float, str]]:
     ConfigurationError
         That names the line that is wrong.
     """
-    return read_jsonl(path) if path.suffix.lower() == ".jsonl" else read_csv(path)
-
-
-def read_csv(path: Path) -> Iterator[tuple[str, float, str]]:
-    """Yield (``service.KEYWORD``, UNIX seconds, value) of each line.
-
-    Raises
-    ------
-    ConfigurationError
-        That names the line that is wrong.
-    """
+    lines = path.suffix.lower() == ".jsonl"
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            yield from csv_samples(file, str(path))
+        # CSV may have line ends within a value; those of JSON lines are line feeds and no others.
+        with path.open(newline="\n" if lines else "", encoding="utf-8-sig") as file:
+            yield from (jsonl_samples if lines else csv_samples)(file, str(path))
     except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{path}: is no CSV in UTF-8: {error}") from error
-    except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
-
-
-def read_jsonl(path: Path) -> Iterator[tuple[str, float, str]]:
-    """Yield (``service.KEYWORD``, UNIX seconds, value) of each line that is a JSON object.
-
-    Raises
-    ------
-    ConfigurationError
-        That names the line that is wrong.
-    """
-    try:
-        with path.open(newline="\n", encoding="utf-8-sig") as file:
-            yield from jsonl_samples(file, str(path))
-    except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{path}: is no JSON lines in UTF-8: {error}") from error
+        raise ConfigurationError(f"{path}: is no {'JSON lines' if lines else 'CSV'} in UTF-8: {error}") from error
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
 

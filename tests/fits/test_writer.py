@@ -19,7 +19,7 @@ from assembler.fits.blocks import scan
 from assembler.fits.verifier import verify_file, verify_plan
 from assembler.fits.writer import draft, publish, remove_abandoned, sum_l0, write_l0
 from assembler.telemetry import sqlite
-from assembler.telemetry.load import read_csv
+from assembler.telemetry.load import read_samples
 
 
 def test_every_data_unit_is_byte_for_byte_that_of_its_sub_fits(found, history_url, make):
@@ -77,7 +77,7 @@ def test_an_l0_that_differs_in_its_telemetry_only_is_another_one(kpf, found, mak
     for number, value in enumerate(("19.5", "20.5")):
         path = tmp_path / f"{number}.db"
         source = kpf.table[0].source
-        sqlite.load(str(path), [*read_csv(night.telemetry), (source, from_iso("2024-04-22T08:00:50"), value)])
+        sqlite.load(str(path), [*read_samples(night.telemetry), (source, from_iso("2024-04-22T08:00:50"), value)])
         urls.append(f"sqlite:///{path}")
     first = make(found, urls[0])
     assert not make(found, urls[0]).made

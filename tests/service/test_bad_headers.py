@@ -12,7 +12,7 @@ import pytest
 from assembler.service.finder import find_night
 from assembler.service.pipeline import plan_exposure
 from assembler.telemetry import sqlite
-from assembler.telemetry.load import read_csv
+from assembler.telemetry.load import read_samples
 from assembler.telemetry.urls import open_history
 
 ONE = kpf_night.exposure(1)
@@ -60,7 +60,7 @@ def history(night: kpf_night.Night, told: dict[str, Iterable[tuple[dt.datetime, 
         writer.writeheader()
         writer.writerows(rows)
     path = night.telemetry.with_name("changed.db")
-    sqlite.load(str(path), read_csv(changed))
+    sqlite.load(str(path), read_samples(changed))
     return f"sqlite:///{path}"
 
 

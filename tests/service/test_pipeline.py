@@ -20,7 +20,7 @@ from assembler.service.finder import find_given, find_night
 from assembler.service.pipeline import assemble
 from assembler.service.reader import explain, verify_l0
 from assembler.telemetry import sqlite
-from assembler.telemetry.load import read_csv
+from assembler.telemetry.load import read_samples
 from assembler.telemetry.urls import open_history
 
 
@@ -130,7 +130,7 @@ def tile(directory: Path) -> Path:
 def test_the_times_of_the_exposure_service_are_those_of_this_exposure_live_and_later(kpf, tmp_path, make):
     """Three exposures in one history: each gets its own begin and end, also the first, when the next has begun already."""
     night = kpf_night.make_night(tmp_path / "three", exposures=3)
-    sqlite.load(str(tmp_path / "h.db"), read_csv(night.telemetry))
+    sqlite.load(str(tmp_path / "h.db"), read_samples(night.telemetry))
     for frame in night.frames:
         outcome = make(find_night(kpf, night.directory, frame), f"sqlite:///{tmp_path / 'h.db'}", tmp_path / "l0")
         one = night.exposure(frame)
@@ -218,7 +218,7 @@ def test_an_l0_that_was_tampered_with_is_explained_or_refused(small_l0, tmp_path
 def small_l0(kpf, tmp_path_factory):
     directory = tmp_path_factory.mktemp("small")
     night = kpf_night.make_night(directory, shape=(4, 4))
-    sqlite.load(str(directory / "h.db"), read_csv(night.telemetry))
+    sqlite.load(str(directory / "h.db"), read_samples(night.telemetry))
     history = open_history(f"sqlite:///{directory / 'h.db'}")
     made = assemble(find_night(kpf, night.directory, night.frames[0]), history, directory, version="test", clock=lambda: 10**18)
     history.close()

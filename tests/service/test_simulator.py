@@ -22,7 +22,7 @@ from assembler.fits.blocks import scan
 from assembler.service.finder import find_night
 from assembler.service.simulator import Telemetry, awaited_origins, play, prepare_target, read_recordings
 from assembler.telemetry import sqlite
-from assembler.telemetry.load import read_csv
+from assembler.telemetry.load import read_samples
 
 MINUTE = dict.fromkeys(kpf_night.PATHS, 60 * SECOND)
 
@@ -104,10 +104,10 @@ def test_a_byte_that_is_another_one_is_of_the_data(kpf, night):
 
 
 def test_the_history_in_the_end_is_that_of_a_plain_load(kpf, twenty, tmp_path):
-    sqlite.load(str(tmp_path / "plain.db"), read_csv(twenty.telemetry))
+    sqlite.load(str(tmp_path / "plain.db"), read_samples(twenty.telemetry))
     script = script_of(kpf, twenty)
     target = prepare_target(twenty.directory, tmp_path / "played", script)
-    samples = tuple(sorted(read_csv(twenty.telemetry), key=lambda sample: sample[1]))
+    samples = tuple(sorted(read_samples(twenty.telemetry), key=lambda sample: sample[1]))
     batches: list[int] = []
 
     def load(some) -> None:
@@ -123,7 +123,7 @@ def test_the_history_in_the_end_is_that_of_a_plain_load(kpf, twenty, tmp_path):
 def test_a_history_that_is_gone_for_a_while_gets_everything_when_it_is_back(kpf, twenty, tmp_path):
     script = script_of(kpf, twenty)
     target = prepare_target(twenty.directory, tmp_path / "played", script)
-    samples = tuple(sorted(read_csv(twenty.telemetry), key=lambda sample: sample[1]))
+    samples = tuple(sorted(read_samples(twenty.telemetry), key=lambda sample: sample[1]))
     wall, taken, refused = Wall(), [], []
 
     def load(some) -> None:
@@ -166,7 +166,7 @@ def test_how_late_it_was_is_told(kpf, night, tmp_path):
 def test_nothing_comes_before_its_time_nor_telemetry_after_what_came_later(kpf, twenty, tmp_path, speed):
     script = script_of(kpf, twenty, trouble=0.5)
     target = prepare_target(twenty.directory, tmp_path / "played", script)
-    samples = tuple(sorted(read_csv(twenty.telemetry), key=lambda sample: sample[1]))
+    samples = tuple(sorted(read_samples(twenty.telemetry), key=lambda sample: sample[1]))
     wall = Wall()
     done, loaded = [], [samples[0][1]]
 
@@ -299,7 +299,7 @@ def test_what_is_broken_in_the_recorded_night_is_expected_to_be_so(kpf, twenty):
 def test_who_is_awaited_is_told_by_telemetry(kpf, night):
     night.sub_fits(night.frames[0])["red"].unlink()
     recordings = read_recordings(kpf, night.directory)
-    samples = sorted(read_csv(night.telemetry), key=lambda sample: sample[1])
+    samples = sorted(read_samples(night.telemetry), key=lambda sample: sample[1])
     awaited = awaited_origins(kpf, recordings, samples)
     assert awaited == {night.frames[0]: frozenset(kpf_night.PATHS)}
     (expected,) = write_script(recordings, random.Random(1), deadlines=MINUTE, awaited=awaited).expectations
@@ -344,7 +344,7 @@ class TestCommand:
         history = ("--telemetry", night.telemetry, "--history", f"sqlite:///{tmp_path / 'h.db'}")
         code, out, _ = call(night.directory, "--to", tmp_path / "played", "--speed", "inf", *history)
         assert (code, out) == (0, "215921 published\n")
-        sqlite.load(str(tmp_path / "plain.db"), read_csv(night.telemetry))
+        sqlite.load(str(tmp_path / "plain.db"), read_samples(night.telemetry))
         assert samples_of(tmp_path / "h.db") == samples_of(tmp_path / "plain.db")
 
     @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assembler.errors import ConfigurationError
-from assembler.telemetry.load import read_csv, read_samples
+from assembler.telemetry.load import read_samples
 
 HEADER = "service,keyword,time,value\n"
 FIELD = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=10)
@@ -21,7 +21,7 @@ def test_what_csv_writes_is_read_back(tmp_path_factory, rows):
     csv.writer(text).writerows([("service", "keyword", "time", "value"), *rows])
     path = tmp_path_factory.mktemp("csv") / "t.csv"
     path.write_text(text.getvalue(), encoding="utf-8", newline="")
-    assert list(read_csv(path)) == [(f"{s}.{k}", t, v) for s, k, t, v in rows]
+    assert list(read_samples(path)) == [(f"{s}.{k}", t, v) for s, k, t, v in rows]
 
 
 @pytest.mark.parametrize(
@@ -40,20 +40,20 @@ def test_the_line_that_is_wrong_is_named(tmp_path, text, told):
     path = tmp_path / "t.csv"
     path.write_text(text)
     with pytest.raises(ConfigurationError, match=told):
-        list(read_csv(path))
+        list(read_samples(path))
 
 
 def test_what_cannot_be_read_is_one_clear_error(tmp_path):
     (tmp_path / "latin.csv").write_bytes(HEADER.encode() + b"met,TEMP,1,\xe9\n")
     for name in ("latin.csv", "nothing.csv", "."):
         with pytest.raises(ConfigurationError, match=r".+"):
-            list(read_csv(tmp_path / name))
+            list(read_samples(tmp_path / name))
 
 
 def test_columns_may_come_in_any_order_and_more_of_them(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("\ufefftime,host,value,keyword,service\n1.5,kpf,20,TEMP,met\n\n", encoding="utf-8")
-    assert list(read_csv(path)) == [("met.TEMP", 1.5, "20")]
+    assert list(read_samples(path)) == [("met.TEMP", 1.5, "20")]
 
 
 @given(st.lists(st.tuples(FIELD, FIELD, st.floats(-1e10, 1e10), FIELD), max_size=10))

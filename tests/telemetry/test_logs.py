@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from assembler.core.samples import Sample
 from assembler.errors import ConfigurationError, TelemetryError
 from assembler.telemetry import logs
-from assembler.telemetry.load import read_csv
+from assembler.telemetry.load import read_samples
 from assembler.telemetry.sqlite import SqliteHistory, load
 from assembler.telemetry.urls import open_history
 
@@ -218,7 +218,7 @@ def test_an_l0_from_a_log_is_that_from_sqlite(form, make, found, history_url, ni
     log = night.telemetry
     if form == "jsonl":
         log = tmp_path / "telemetry.jsonl"
-        log.write_text(written("jsonl", read_csv(night.telemetry)))
+        log.write_text(written("jsonl", read_samples(night.telemetry)))
     made = []
     for url in (f"{form}:///{log}", history_url):
         path = make(found, url).path

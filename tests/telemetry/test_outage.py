@@ -11,7 +11,7 @@ import pytest
 
 from assembler.fits.blocks import scan
 from assembler.service.replay import open_history
-from assembler.telemetry.load import read_csv
+from assembler.telemetry.load import read_samples
 from assembler.telemetry.patience import Patience
 from assembler.telemetry.urls import load_history
 
@@ -23,7 +23,7 @@ LOCKED = "SELECT pid FROM pg_stat_activity WHERE application_name = 'l0-assemble
 
 @pytest.fixture
 def loaded(night, url) -> str:
-    load_history(url, read_csv(night.telemetry))
+    load_history(url, read_samples(night.telemetry))
     return url
 
 

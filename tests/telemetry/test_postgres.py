@@ -13,7 +13,7 @@ from samples import ASKED, INSTANTS, TIME, expected_as_of, expected_during, samp
 from assembler.core.samples import Sample, aggregate
 from assembler.errors import ConfigurationError, TelemetryError
 from assembler.telemetry import postgres
-from assembler.telemetry.load import read_csv
+from assembler.telemetry.load import read_samples
 from assembler.telemetry.postgres import PostgresHistory
 from assembler.telemetry.urls import load_history, open_history
 
@@ -85,7 +85,7 @@ def test_the_last_value_at_or_before_a_time_is_found(tell, url, rows, instants, 
 
 def test_a_night_is_told_as_by_the_embedded_history(tmp_path, url):
     telemetry = kpf_night.make_night(tmp_path / "data").telemetry
-    rows = list(read_csv(telemetry))
+    rows = list(read_samples(telemetry))
     names = sorted({name for name, _, _ in rows})
     times = sorted(time for _, time, _ in rows)
     instants = [times[0] - 1, times[0], times[len(times) // 2], times[-1] + 1]
@@ -100,7 +100,7 @@ def test_a_night_is_told_as_by_the_embedded_history(tmp_path, url):
 
 
 def test_an_l0_is_the_same_from_either_history(night, found, make, history_url, url, tmp_path):
-    load_history(url, read_csv(night.telemetry))
+    load_history(url, read_samples(night.telemetry))
     made = []
     for place in (history_url, url):
         path = make(found, place).path
