@@ -13,6 +13,12 @@ from assembler.errors import ConfigurationError
 MOST_NODES = 200_000
 """Nodes that a file may have, its aliases written out."""
 
+DEEPEST = 50
+"""Levels that a file may have; one whose alias stands within itself would have no end of them."""
+
+_MOST_BRACKETS = 1000
+_LONGEST_LINE = 5000
+
 Place = tuple[str | int, ...]
 
 
@@ -27,21 +33,36 @@ def read_yaml(text: str, name: str) -> tuple[Any, Mapping[Place, int]]:
     ConfigurationError
         In one line: file, line, and what was expected.
     """
+    _check_depth(text, name)
     try:
         root = YAML(typ="safe", pure=False).compose(text)
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ConfigurationError(f"{name}:{line}: is no YAML: {error.problem or error.context}") from None
+    except RecursionError:
+        raise ConfigurationError(f"{name}:1: is nested in more than {DEEPEST} levels") from None
     except YAMLError as error:
         raise ConfigurationError(f"{name}:1: is no YAML: {' '.join(str(error).split())}") from None
     lines: dict[Place, int] = {}
     return _plain(root, (), lines, name), lines
 
 
+def _check_depth(text: str, name: str) -> None:
+    """Refuse what is nested so deeply that it would take the parser's stack, which nobody could catch."""
+    depth = 0
+    for number, line in enumerate(text.splitlines(), 1):
+        depth = max(0, depth + line.count("[") + line.count("{") - line.count("]") - line.count("}"))
+        if depth > _MOST_BRACKETS or len(line) > _LONGEST_LINE:
+            told = f"has a line of more than {_LONGEST_LINE} characters, or more than {_MOST_BRACKETS} open brackets"
+            raise ConfigurationError(f"{name}:{number}: {told}")
+
+
 def _plain(node: Node | None, where: Place, lines: dict[Place, int], name: str) -> Any:
     if node is None:
         return None
     lines.setdefault(where, node.start_mark.line + 1)
+    if len(where) > DEEPEST:
+        raise ConfigurationError(f"{name}:{node.start_mark.line + 1}: is nested in more than {DEEPEST} levels, or within itself")
     if len(lines) > MOST_NODES:
         raise ConfigurationError(f"{name}: has more than {MOST_NODES} nodes")
     if isinstance(node, SequenceNode):

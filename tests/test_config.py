@@ -162,6 +162,25 @@ def test_any_text_is_an_instrument_or_one_clear_error(text):
     assert "\n" not in told
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "&a [*a]",
+        "a: &a {b: *a}",
+        "[" * 900 + "]" * 900,
+        "[\n" * 200_000,
+        "[" * 200_000,
+        "- " * 2000 + "x",
+        "- " * 100_000 + "x",
+        "? " * 2000,
+    ],
+    ids=["alias in itself", "mapping in itself", "deep", "brackets of lines", "brackets", "dashes", "many dashes", "questions"],
+)
+def test_what_is_nested_without_end_is_one_line(text):
+    with pytest.raises(ConfigurationError, match=r"x\.yaml:\d+: "):
+        read_instrument(text, "x.yaml")
+
+
 def test_aliases_that_multiply_are_stopped():
     bomb = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         f"{b}: &{b} [{', '.join(['*' + a] * 10)}]\n" for a, b in zip("abcdefg", "bcdefgh", strict=True)
