@@ -16,30 +16,22 @@ import click
 
 from assembler import __version__, console
 from assembler.errors import AssemblerError, ConfigurationError, InputError, VerificationError
-from assembler.options import INSTRUMENT, JSON, load_named, stopped_by_signals
+from assembler.options import CORRECTIONS, HISTORY, INSTRUMENT, JSON, duration, load_corrections, load_named, stopped_by_signals
 from assembler.simulate import simulate
+from assembler.watch import watch
 
 if TYPE_CHECKING:
-    from assembler.core.corrections import Correction
     from assembler.core.instrument import Instrument
     from assembler.service.finder import Found
     from assembler.telemetry.history import History
 
 
-HISTORY = click.option(
-    "--history",
-    metavar="URL",
-    help="The keyword history: sqlite:///, postgresql://, csv:///, jsonl:///, influx2://, influx3://; l0://PATH, to replay an L0's.",
-)
 PATIENCE = click.option(
     "--patience", metavar="TIME", default="10 s", show_default=True, help="How long the exposure may wait for the keyword history in all."
 )
 FRAME = click.option("--frame", type=click.IntRange(min=0), help="The frame to assemble, where the input is a night's directory.")
 OUT = click.option(
     "--out", metavar="DIR", help="Where the L0 goes [default: here; of a night, where the YAML says]. Made where it is not there."
-)
-CORRECTIONS = click.option(
-    "--corrections", metavar="DIR", help="YAML files of what is known to be wrong [default: corrections beside the instrument's YAML]."
 )
 INPUTS = click.argument("inputs", nargs=-1, metavar="NIGHT | SUBFITS...")
 
@@ -105,7 +97,7 @@ def assemble(
     from assembler.service import pipeline
 
     instrument = load_named(yaml)
-    wrong = _corrections(corrections, yaml, instrument)
+    wrong = load_corrections(corrections, yaml, instrument)
     found = _find(instrument, inputs, frame)
     with stopped_by_signals(), _history(history, patience) as opened:
         target = _out(out, instrument, inputs, frame)
@@ -158,7 +150,7 @@ def plan(
     from assembler.service import pipeline
 
     instrument = load_named(yaml)
-    wrong = _corrections(corrections, yaml, instrument)
+    wrong = load_corrections(corrections, yaml, instrument)
     if lint and not inputs:
         return console.print_lint(instrument, (), as_json=as_json)
     found = _find(instrument, inputs, frame)
@@ -231,6 +223,7 @@ def telemetry() -> None:
 
 
 command.add_command(simulate)
+command.add_command(watch)
 
 
 @telemetry.command()
@@ -285,18 +278,6 @@ def compare(l0: str, history: str, patience: str, as_json: bool) -> int:
     return 1 if changes else 0
 
 
-def _corrections(directory: str | None, yaml: str | None, instrument: "Instrument") -> "tuple[Correction, ...]":
-    """Return the corrections of a directory that was named, or of the one beside the instrument's YAML, where it is there."""
-    from assembler.config import default_instrument
-
-    beside = (Path(yaml) if yaml else default_instrument()).parent / "corrections"
-    if directory is None and not beside.is_dir():
-        return ()
-    from assembler.corrections import load_corrections  # pydantic and ruamel.yaml cost 0.1 s
-
-    return load_corrections(Path(directory) if directory is not None else beside, instrument)
-
-
 def _find(instrument: "Instrument", inputs: Sequence[str], frame: int | None) -> "Found":
     from assembler.service.finder import find_given, find_night
 
@@ -326,18 +307,9 @@ def _history(url: str | None, patience: str) -> "Iterator[History | None]":
     from assembler.service.replay import open_history
     from assembler.telemetry.patience import Patience
 
-    seconds = _seconds(patience)
+    seconds = duration("--patience", patience) / 1e9
     lent = Patience.opening(lambda: open_history(url, seconds), seconds)
     try:
         yield lent.exposure()
     finally:
         lent.close()
-
-
-def _seconds(duration: str) -> float:
-    from assembler.core.instants import SECOND, parse_duration
-
-    try:
-        return parse_duration(duration) / SECOND
-    except ValueError as error:
-        raise ConfigurationError(f"--patience: {error}") from None

@@ -6,6 +6,7 @@
     ├── ConfigurationError    2      the YAML, a setting or the command line     no
     ├── InputError            3      a sub-FITS, or that there is none           when it was still growing
     ├── OutputError           4      the output directory or its disk            when there is room again
+    │   └── TakenError        4      another L0 has the name                     no
     ├── TelemetryError        5      the keyword history                         when the server is back
     └── VerificationError     1      an L0 that is not what was planned          no
 
@@ -66,6 +67,22 @@ class OutputError(AssemblerError):
     def __init__(self, message: str, *, retry: bool = True) -> None:
         super().__init__(message)
         self.retry = retry
+
+
+class TakenError(OutputError):
+    """The name of an L0 has a file that is not what would be made now, and nobody said that it is to be superseded.
+
+    Parameters
+    ----------
+    message : str
+        What differs.
+    path : str
+        The file that has the name.
+    """
+
+    def __init__(self, message: str, *, path: str) -> None:
+        super().__init__(message, retry=False)
+        self.path = path
 
 
 class TelemetryError(AssemblerError):

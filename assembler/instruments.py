@@ -126,6 +126,7 @@ def _origin(name: str, model: OriginModel) -> Origin:
         frame=model.frame or "",
         triggered=model.triggered,
         required=model.required,
+        renamed=model.renamed,
         readout=parse_duration(model.readout),
         extensions=tuple(Extension(name=extension, hdu=hdu) for extension, hdu in model.extensions.items()),
         amplifiers=tuple(amplifiers.extensions) if amplifiers else (),

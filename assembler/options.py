@@ -9,10 +9,21 @@ from typing import TYPE_CHECKING
 
 import click
 
+from assembler.errors import ConfigurationError
+
 if TYPE_CHECKING:
+    from assembler.core.corrections import Correction
     from assembler.core.instrument import Instrument
 
 INSTRUMENT = click.option("-i", "--instrument", "yaml", metavar="FILE", help="The instrument's YAML [default: prefixes.yaml].")
+HISTORY = click.option(
+    "--history",
+    metavar="URL",
+    help="The keyword history: sqlite:///, postgresql://, csv:///, jsonl:///, influx2://, influx3://; l0://PATH, to replay an L0's.",
+)
+CORRECTIONS = click.option(
+    "--corrections", metavar="DIR", help="YAML files of what is known to be wrong [default: corrections beside the instrument's YAML]."
+)
 JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 
@@ -36,3 +47,31 @@ def stopped_by_signals() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def load_corrections(directory: str | None, yaml: str | None, instrument: "Instrument") -> "tuple[Correction, ...]":
+    """Return the corrections of a directory that was named, or of the one beside the instrument's YAML, where it is there."""
+    from assembler.config import default_instrument
+
+    beside = (Path(yaml) if yaml else default_instrument()).parent / "corrections"
+    if directory is None and not beside.is_dir():
+        return ()
+    from assembler import corrections  # pydantic and ruamel.yaml cost 0.1 s
+
+    return corrections.load_corrections(Path(directory) if directory is not None else beside, instrument)
+
+
+def duration(option: str, text: str) -> int:
+    """Read the length of time that an option was given [ns].
+
+    Raises
+    ------
+    ConfigurationError
+        When it is none.
+    """
+    from assembler.core.instants import parse_duration
+
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise ConfigurationError(f"{option}: {error}") from None

@@ -154,6 +154,7 @@ class OriginModel(_Model):
     frame: Keyword | None = None
     triggered: Text = ""
     required: bool = True
+    renamed: bool = False
     readout: Duration = "0 s"
     extensions: dict[ExtensionName, int | str] = {}
     amplifiers: AmplifiersModel | None = None

@@ -94,6 +94,8 @@ class Round:
         To be assembled without what had its time; the verdict names it.
     late : tuple of (Flight, tuple of str)
         Assembled already; origins have come since, so that a new version is due.
+    waiting : tuple of (Flight, Verdict)
+        Not to be assembled yet; the verdict names what is awaited, and until when.
     orphans : tuple of Arrival
         Belong to no exposure, and have waited for one as long as the slowest origin may take; or came second for their place.
     until : int or None
@@ -103,6 +105,7 @@ class Round:
     ready: tuple[Flight, ...]
     partial: tuple[tuple[Flight, Verdict], ...]
     late: tuple[tuple[Flight, tuple[str, ...]], ...]
+    waiting: tuple[tuple[Flight, Verdict], ...]
     orphans: tuple[Arrival, ...]
     until: int | None
 
@@ -165,7 +168,7 @@ def decide(
         [ns]
     """
     there = sort_arrivals(instrument, arrivals)
-    ready, partial, late, waits = [], [], [], []
+    ready, partial, late, waiting = [], [], [], []
     for flight in there.flights:
         fresh = tuple(a.origin for a in flight.arrivals if a.path not in assembled)
         if len(fresh) < len(flight.arrivals):
@@ -177,15 +180,16 @@ def decide(
         elif verdict.state == "give up":
             partial.append((flight, verdict))
         else:
-            waits.append(verdict.until)
+            waiting.append((flight, verdict))
     slowest = max(o.readout for o in instrument.origins) + instrument.margin
-    strays = [(a, max(a.at, a.times.end or a.at) + slowest) for a in there.loose if a.path not in told]
+    strays = [(a, a.at + slowest) for a in there.loose if a.path not in told]
     orphans = [a for a, until in strays if now >= until] + [a for a in there.doubles if a.path not in told]
-    waits += [until for _, until in strays if now < until]
+    waits = [v.until for _, v in waiting] + [until for _, until in strays if now < until]
     return Round(
         ready=tuple(ready),
         partial=tuple(partial),
         late=tuple(late),
+        waiting=tuple(waiting),
         orphans=tuple(orphans),
         until=min((w for w in waits if w is not None), default=None),
     )
@@ -223,10 +227,14 @@ def awaited_origins(instrument: Instrument, triggered: Collection[str] | None) -
 def deadline(instrument: Instrument, flight: Flight, origin: str) -> int:
     """Return until when an origin may deliver [ns].
 
-    Its readout and a margin, from the exposure's end or from the first sub-FITS's arrival, whichever is later.
+    Its readout and a margin, from the exposure's end or from the first sub-FITS's arrival, whichever is later. An exposure cannot
+    end later than its own length after one of its sub-FITS was there, so a clock that is wrong delays nothing for ever.
     """
     interval = flight.interval(instrument)
-    since = max(flight.first, interval[1]) if interval else flight.first
+    since = flight.first
+    if interval:
+        begin, end = interval
+        since = max(since, min(end, since + end - begin))
     return since + instrument.origin(origin).readout + instrument.margin
 
 

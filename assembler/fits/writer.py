@@ -312,21 +312,21 @@ def _find_sync_file_range() -> Callable[[int, int, int, int], int] | None:
 _sync_file_range = _find_sync_file_range()
 
 
-def drafts_of(directory: Path, filename: str) -> list[str]:
-    """Return the paths of the drafts of an L0, whoever's they are.
+def drafts_of(directory: Path, filename: str = "") -> list[str]:
+    """Return the paths of the drafts of an L0, or of all L0s, whoever's they are.
 
     Raises
     ------
     OSError
         When the directory cannot be read.
     """
-    start = f".{filename}."
+    start = f".{filename}." if filename else "."
     with os.scandir(directory) as entries:
         return [e.path for e in entries if e.name.startswith(start) and e.name.endswith(_SUFFIX)]
 
 
-def remove_abandoned(directory: Path, filename: str) -> None:
-    """Remove the drafts of an L0 that a killed process left behind: those that nobody locks."""
+def remove_abandoned(directory: Path, filename: str = "") -> None:
+    """Remove the drafts of an L0, or of all L0s, that a killed process left behind: those that nobody locks."""
     found = []
     with suppress(OSError):
         found = drafts_of(directory, filename)

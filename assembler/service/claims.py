@@ -33,6 +33,8 @@ class Identity:
         Random, at most 80 characters, so that no other process has it, before or after.
     started : int
         When it started [ns since 1970], by its own clock; for people only.
+    process : str
+        What tells its process from all others that its kernel ever had; empty where that is not known.
     """
 
     host: str
@@ -40,6 +42,7 @@ class Identity:
     token: str
     started: int
     version: str
+    process: str = ""
 
 
 class Claims:
@@ -204,7 +207,39 @@ def this_process(version: str, started: int) -> Identity:
     started : int
         [ns since 1970].
     """
-    return Identity(host=os.uname().nodename, pid=os.getpid(), token=os.urandom(16).hex(), started=started, version=version)
+    return Identity(
+        host=os.uname().nodename,
+        pid=os.getpid(),
+        token=os.urandom(16).hex(),
+        started=started,
+        version=version,
+        process=_process(os.getpid()),
+    )
+
+
+def has_ended(identity: Identity) -> bool:
+    """Tell whether a process is known to have ended: it was one of this kernel, and is there no more."""
+    kernel = identity.process.rpartition(" ")[0]
+    mine = _process(os.getpid()).rpartition(" ")[0]
+    return bool(kernel) and kernel == mine and identity.pid > 0 and _process(identity.pid) != identity.process
+
+
+def _process(pid: int) -> str:
+    """Return what tells a process from all others: the kernel's start, its table of processes, and when the process began.
+
+    Empty where the system does not tell; what a process that is not there would have is told without its begin.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        table = os.stat("/proc/self/ns/pid").st_ino
+    except (OSError, ValueError):
+        return ""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:
+        return f"{boot} {table} "
+    is_alive = len(fields) > 19 and fields[0] not in (b"Z", b"X")
+    return f"{boot} {table} {fields[19].decode('ascii', 'replace') if is_alive else ''}"
 
 
 def name_of(number: int) -> str:
@@ -221,6 +256,7 @@ def identity_in(content: bytes) -> Identity | None:
     try:
         told = json.loads(content)
         texts = {name: _printable(told[name]) for name in ("host", "token", "version")}
+        texts["process"] = _printable(told.get("process", ""))
         pid, started = told["pid"], told["started"]
     except (ValueError, TypeError, KeyError, RecursionError):
         return None

@@ -107,6 +107,12 @@ def find_given(instrument: Instrument, paths: Sequence[str]) -> Found:
     return Found(instrument=instrument, subs=subs, missing=tuple(missing), frame=None)
 
 
+def find_paths(instrument: Instrument, paths: Mapping[str, str], missing: Sequence[Missing] = (), frame: int | None = None) -> Found:
+    """Take sub-FITS of which is known whose they are, by origin, and why others are missing; those that cannot be read are, too."""
+    subs, lost = _scan_all(paths)
+    return Found(instrument=instrument, subs=subs, missing=(*missing, *lost), frame=frame)
+
+
 def file_times(exposure: Exposure) -> tuple[tuple[Candidate, ...], tuple[Finding, ...]]:
     """Return begin and end as each attached sub-FITS tells them."""
     read = [read_candidate(origin, sub, SCALES) for origin, sub in exposure.attached]

@@ -1,8 +1,8 @@
 """One watcher for an output directory, on whichever host: a lease of numbered files.
 
 A claim is a file ``.watcher.lease.000042`` that says who made it. The highest number holds the lease; its holder renews it by
-touching it. A claim that was not touched for a term may be outdone by linking another one to the next number, which link(2)
-gives to one only. All times are modification times that the file server set, so that no host's clock counts.
+touching it. A claim that was not touched for a term, or whose process is known to have ended because this kernel had it, may be
+outdone by linking another one to the next number, which link(2) gives to one only. All times are modification times that the file server set, so that no host's clock counts.
 
 A lease cannot stop a holder that was paused (a suspended host, a file server that was away) and goes on where it was: until it
 asks again it believes that it holds. The lease saves two watchers from doing the same work. That no L0 is written twice is due to
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Self
 
 from assembler.errors import OutputError
-from assembler.service.claims import Claims, Identity, identity_in, name_of
+from assembler.service.claims import Claims, Identity, has_ended, identity_in, name_of
 
 _ATTEMPTS = 8
 
@@ -170,6 +170,9 @@ class Lease:
         if renewed > now:  # renewed meanwhile, or the server's clock was set back since: a look at the clock after tells
             touched = self._claims.touch(temporary)
             now = min(renewed, touched[1]) if touched else renewed
+        told = identity_in(seen[0])
+        if told is not None and has_ended(told):
+            return numbers[-1] + 1
         return None if self._holds(renewed, now) else numbers[-1] + 1
 
     def _holds(self, renewed: int, now: int) -> bool:
@@ -191,6 +194,17 @@ def holder(directory: Path) -> Holder | None:
         When the directory cannot be read.
     """
     return _holder(Claims(directory))
+
+
+def has_claims(directory: Path) -> bool:
+    """Tell whether a lease was ever taken in a directory.
+
+    Raises
+    ------
+    OutputError
+        When the directory cannot be read.
+    """
+    return bool(Claims(directory).scan()[0])
 
 
 def _holder(claims: Claims) -> Holder | None:

@@ -19,7 +19,7 @@ from assembler.core.exposure import frame_of
 from assembler.core.plan import Plan, Source, plan_l0, superseding
 from assembler.core.residuals import is_stranger
 from assembler.core.times import Times, reconcile, with_durations
-from assembler.errors import ConfigurationError, InputError, OutputError, VerificationError
+from assembler.errors import ConfigurationError, InputError, OutputError, TakenError, VerificationError
 from assembler.fits.verifier import opens_with_cfitsio, verify_plan
 from assembler.fits.versions import Standing, replaced_by, standing_l0, supersede_l0
 from assembler.fits.writer import draft, publish, remove_abandoned, sum_l0, write_l0
@@ -120,6 +120,8 @@ def assemble(
     version: str,
     clock: Callable[[], int],
     supersede: str | None = None,
+    patient: bool = False,
+    verified: Callable[[Path], None] = lambda _path: None,
 ) -> Outcome:
     """Make the L0 of an exposure: plan, write, verify, publish.
 
@@ -141,15 +143,21 @@ def assemble(
         Tells the instant [ns] that is DATE.
     supersede : str or None
         Why an L0 that is there and differs is to be replaced by a newer version; None: it is not to be.
+    patient : bool
+        Whether whoever calls will come again: then a sub-FITS that is gone, changes or cannot be read is raised, and not left out.
+    verified : callable
+        Is told the final path of an L0 that is whole and verified, just before it is published.
 
     Raises
     ------
     ConfigurationError
         When two corrections give one card different values, or the reason to supersede is empty.
     InputError
-        When there is nothing to assemble.
+        When there is nothing to assemble, or, to the patient, when a sub-FITS cannot be read now.
+    TakenError
+        When an L0 that differs has the name, and is not to be superseded.
     OutputError
-        When the L0 cannot be written, one that differs has its name and is not to be superseded, or others replace it all the time.
+        When the L0 cannot be written, or others replace it all the time.
     VerificationError
         When what was written is not what was planned; nothing is published.
     """
@@ -160,13 +168,13 @@ def assemble(
     while True:
         plan = plan_exposure(found, history, directory, corrections=corrections, version=version, now=clock())
         try:
-            if outcome := _make(plan, directory, supersede):
+            if outcome := _make(plan, directory, supersede, verified):
                 return outcome
             overtaken += 1
             if overtaken == _MOST_OVERTAKEN:
                 raise OutputError(f"{directory / plan.filename}: others were faster {overtaken} times; try again when they are done")
         except InputError as error:
-            if error.path not in {s.path for s in found.subs.values()}:
+            if patient or error.path not in {s.path for s in found.subs.values()}:
                 raise
             if error.retry and error.path not in read_again:
                 read_again.add(error.path)
@@ -211,12 +219,12 @@ def _closed_to_cfitsio(found: Found, plan: Plan, extension: str) -> list[str]:
     return [sub.path for sub in found.subs.values() if not opens_with_cfitsio(sub)]
 
 
-def _make(plan: Plan, directory: Path, reason: str | None) -> Outcome | None:
+def _make(plan: Plan, directory: Path, reason: str | None, verified: Callable[[Path], None]) -> Outcome | None:
     """Write a plan and give it the final name, or leave alone what has it; None when another assembler was faster."""
     path = directory / plan.filename
     remove_abandoned(directory, plan.filename)
     if not _is_there(directory, plan.filename):
-        return _write(plan, directory, None)
+        return _write(plan, directory, None, verified)
     standing = standing_l0(path)
     concluded, sums = sum_l0(plan)
     difference = None
@@ -230,16 +238,17 @@ def _make(plan: Plan, directory: Path, reason: str | None) -> Outcome | None:
         return Outcome(path=path, plan=concluded, made=False, version=standing.version)
     if reason is None:
         told = f"{path} exists and is not what would be made now; an L0 is never overwritten ({difference})"
-        raise OutputError(told, retry=False) from difference
-    return _write(superseding(plan, replaced_by(standing, reason)), directory, standing)
+        raise TakenError(told, path=str(path)) from difference
+    return _write(superseding(plan, replaced_by(standing, reason)), directory, standing, verified)
 
 
-def _write(plan: Plan, directory: Path, standing: Standing | None) -> Outcome | None:
+def _write(plan: Plan, directory: Path, standing: Standing | None, verified: Callable[[Path], None]) -> Outcome | None:
     """Write, verify, and publish or supersede; None when another assembler has the name now, or took the draft away."""
     with draft(directory, plan.filename) as target:
         try:
             plan, sums = write_l0(plan, target)
             verify_plan(target.path, plan, sums)
+            verified(directory / plan.filename)
             if standing is None:
                 return Outcome(path=publish(target, plan.filename), plan=plan, made=True)
         except (InputError, OutputError, VerificationError):

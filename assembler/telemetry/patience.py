@@ -50,9 +50,12 @@ class Patience:
         asked.start()
         return cls(asked.get(f"cannot be opened within {seconds:g} s"), seconds, clock)
 
-    def exposure(self) -> History:
-        """Return the history as one exposure may ask it; only what it waits for answers counts."""
-        return _Lent(self, self._seconds, self._clock)
+    def exposure(self, seconds: float | None = None) -> History:
+        """Return the history as one exposure may ask it; only what it waits for answers counts.
+
+        ``seconds`` is how long this one may wait, where that is not the usual time [s].
+        """
+        return _Lent(self, self._seconds if seconds is None else seconds, self._clock)
 
     def close(self) -> None:
         """Let go of the history, unless a thread is still stuck in it."""

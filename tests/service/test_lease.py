@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assembler.errors import OutputError
-from assembler.service.claims import Claims, Identity, name_of, this_process
+from assembler.service.claims import Claims, Identity, has_ended, name_of, this_process
 from assembler.service.lease import Lease, holder
 
 TERM = 0.4
@@ -533,3 +533,24 @@ def test_however_their_steps_interleave_no_number_is_won_twice_and_none_is_taken
         assert [number for number, _ in sorted(world.winners.items())] == list(range(1, len(world.winners) + 1))
         assert sum(lease.is_mine() for lease in world.leases.values()) <= 1
         assert not [name for name in os.listdir(directory) if name.endswith(".part")]
+
+
+def test_the_lease_of_a_process_that_was_killed_here_is_free_at_once(tmp_path):
+    code = (
+        "import sys, pathlib; from assembler.service.lease import Lease; from assembler.service.claims import this_process;"
+        "assert Lease.acquire(pathlib.Path(sys.argv[1]), 1000.0, this_process('test', 0)); print('held', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holding:
+        assert holding.stdout.readline() == b"held\n"
+        assert Lease.acquire(tmp_path, 1000.0, this_process("test", 0)) is None
+        holding.kill()
+    assert Lease.acquire(tmp_path, 1000.0, this_process("test", 0)) is not None
+
+
+@pytest.mark.parametrize("process", ["", "another-kernel 1 7", "x", "a b c d"])
+def test_of_a_process_of_another_kernel_nothing_is_known(process):
+    assert not has_ended(Identity(host="h", pid=2**22 + 1, token="t", started=0, version="v", process=process))
+
+
+def test_a_process_that_runs_has_not_ended():
+    assert not has_ended(this_process("test", 0))

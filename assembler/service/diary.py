@@ -1,0 +1,203 @@
+"""The journal as the watcher keeps it: while it cannot be written, exposures go on, and what was to be noted is noted afterwards."""
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from assembler.core.instrument import Instrument
+from assembler.core.states import STEPS, State, next_attempt
+from assembler.errors import AssemblerError, OutputError
+from assembler.service.journal import Journal
+from assembler.service.journal_reader import Entry, ExposureName, Sighting
+from assembler.service.log import Log
+
+_MOST_OWED = 10_000
+
+
+class Diary:
+    """Notes what the watcher does. One thread uses it.
+
+    Parameters
+    ----------
+    journal : Journal
+    instrument : Instrument
+    l0s : callable
+        Returns the paths of the L0s that there are, for a journal that has to be made anew.
+    clock : callable
+        Returns the instant [ns].
+    log : Log
+    """
+
+    def __init__(
+        self, journal: Journal, instrument: Instrument, l0s: Callable[[], Iterable[Path]], clock: Callable[[], int], log: Log
+    ) -> None:
+        self._journal = journal
+        self._instrument = instrument
+        self._l0s = l0s
+        self._clock = clock
+        self._log = log
+        self._owed: dict[str, tuple[ExposureName, State, str, dict[str, Any]]] = {}
+        self._attempts: dict[str, int] = {}
+        self.failure = ""
+        if journal.moved_aside:
+            log.warning("journal_moved_aside", path=journal.path, to=journal.moved_aside)
+
+    def begin(self) -> list[Entry]:
+        """Catch up with the L0s that there are, and return what was open when the last watcher stopped."""
+        try:
+            self._rebuild()
+            return self._journal.resume()
+        except OutputError as error:
+            self._fail(error)
+            return []
+
+    def note(self, name: ExposureName, state: State, detail: str = "", **known: Any) -> None:
+        """Note a state, as `Journal.note` does; states that were passed over on the way are noted, too."""
+        if state == "assembling":
+            self._attempts[name.key] = self._attempts.get(name.key, 0) + 1
+        elif state == "published":
+            self._attempts.pop(name.key, None)
+        if self.failure:
+            self._owe(name, state, detail, known)
+            return
+        try:
+            self._write(name, state, detail, known)
+        except OutputError as error:
+            self._fail(error)
+            self._owe(name, state, detail, known)
+
+    def note_failure(self, name: ExposureName, error: AssemblerError, random: float) -> int | None:
+        """Note that an exposure failed, and return when to try again [ns], or None when that is of no use."""
+        again = next_attempt(error, self._attempts.get(name.key, 1), self._clock(), random)
+        self.note(name, "failed", str(error), reason=str(error), again_at=again)
+        if again is None:
+            self._attempts.pop(name.key, None)
+        return again
+
+    def note_sub_fits(self, sightings: Iterable[Sighting]) -> None:
+        """Note sub-FITS that were seen, as `Journal.note_sub_fits` does."""
+        if self.failure:
+            return  # the next start looks at them again
+        try:
+            self._journal.note_sub_fits(sightings)
+        except OutputError as error:
+            self._fail(error)
+        except ValueError as error:
+            self._log.warning("journal_refused", reason=str(error))
+
+    def of_night(self, night: str) -> tuple[list[Entry], list[Sighting]]:
+        """Return the exposures of a night, and the sub-FITS in it that belong to none; nothing while the journal cannot be read."""
+        try:
+            return self._journal.read.of_night(night), [s for s in self._journal.read.orphans() if s.path.startswith(f"{night}/")]
+        except OutputError as error:
+            self._fail(error)
+            return [], []
+
+    def entry(self, name: ExposureName) -> Entry | None:
+        """Return an exposure, as far as is known."""
+        try:
+            return self._journal.read.exposure(name.key)
+        except OutputError as error:
+            self._fail(error)
+            return None
+
+    def counts(self) -> Mapping[State, int]:
+        """Return how many exposures are in each state; nothing while the journal cannot be read."""
+        if self.failure:
+            return {}
+        try:
+            return self._journal.read.counts()
+        except OutputError as error:
+            self._fail(error)
+            return {}
+
+    def forget(self, older_than: int, watched: Iterable[str]) -> None:
+        """Forget what is long done, as `Journal.forget` does."""
+        if self.failure:
+            return
+        try:
+            gone = self._journal.forget(older_than, tuple(watched))
+        except OutputError as error:
+            self._fail(error)
+            return
+        if gone:
+            self._log.info("journal_shortened", exposures=gone)
+
+    def mend(self) -> None:
+        """Open the journal again if it failed, and note what is owed."""
+        if not self.failure:
+            return
+        try:
+            moved = self._journal.renew()
+            if moved:
+                self._log.warning("journal_moved_aside", path=self._journal.path, to=moved)
+            if self._journal.needs_rebuild:
+                self._rebuild()
+            while self._owed:
+                key = next(iter(self._owed))
+                self._write(*self._owed[key])
+                del self._owed[key]
+        except OutputError as error:
+            self.failure = str(error)
+            return
+        self.failure = ""
+        self._log.info("journal_recovered", path=self._journal.path)
+
+    def close(self) -> None:
+        """Let go of the journal."""
+        self._journal.close()
+
+    def _rebuild(self) -> None:
+        rebuilt = self._journal.rebuild(self._unknown(), self._instrument)
+        if rebuilt.noted or rebuilt.refused:
+            self._log.info("journal_caught_up", l0s=rebuilt.noted, refused=len(rebuilt.refused))
+        for path, reason in rebuilt.refused:
+            self._log.warning("l0_not_read", path=path, reason=reason)
+
+    def _unknown(self) -> list[Path]:
+        """Return the L0s that the journal does not know, or that were written after it was told of them."""
+        known = {entry.l0: entry.changed for entry in self._journal.read.last(2**31)}
+        unknown = []
+        for path in self._l0s():
+            try:
+                written = path.stat().st_mtime_ns
+            except OSError:
+                continue
+            if str(path) not in known or written > known[str(path)]:
+                unknown.append(path)
+        return unknown
+
+    def _write(self, name: ExposureName, state: State, detail: str, known: dict[str, Any]) -> None:
+        entry = self._journal.read.exposure(name.key)
+        try:
+            for passed in _way(entry.state if entry else None, state)[:-1]:
+                self._journal.note(name, passed)
+            self._journal.note(name, state, detail, **known)
+        except ValueError as error:
+            self._log.warning("journal_refused", frame=name.frame, night=name.night, reason=str(error))
+
+    def _owe(self, name: ExposureName, state: State, detail: str, known: dict[str, Any]) -> None:
+        before = self._owed.pop(name.key, None)
+        while len(self._owed) >= _MOST_OWED:
+            del self._owed[next(iter(self._owed))]
+        self._owed[name.key] = name, state, detail, (before[3] if before else {}) | known
+
+    def _fail(self, error: OutputError) -> None:
+        if not self.failure:
+            self._log.error("journal_failed", reason=str(error))
+        self.failure = str(error)
+
+
+def _way(before: State | None, after: State) -> list[State]:
+    """Return the shortest lawful way from one state to another, without the first and with the last.
+
+    >>> _way("seen", "published"), _way(None, "waiting"), _way("published", "assembling")
+    (['ready', 'assembling', 'published'], ['seen', 'waiting'], ['ready', 'assembling'])
+    """
+    ways: list[list[State]] = [["seen"]] if before is None else [[state] for state in STEPS[before]]
+    ways.sort(key=lambda way: way[0] != after)
+    for way in ways:
+        if way[-1] == after:
+            return way
+        ways += [[*way, step] for step in sorted(STEPS[way[-1]]) if step not in way]
+    raise ValueError(f"no way leads from {before} to {after}")

@@ -1,0 +1,468 @@
+"""The watcher: round after round it scans, looks, decides and makes, and tells when it wants to go round again."""
+
+import os
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from assembler.core.candidates import Candidate, read_candidate
+from assembler.core.corrections import Correction
+from assembler.core.exposure import frame_of
+from assembler.core.instants import SECOND
+from assembler.core.instrument import Instrument
+from assembler.core.readiness import Arrival, Flight, Round
+from assembler.core.states import FINAL
+from assembler.errors import AssemblerError, InputError, OutputError, VerificationError
+from assembler.fits.blocks import scan_primary
+from assembler.service.board import Board, Key, name_of
+from assembler.service.diary import Diary
+from assembler.service.health import Health
+from assembler.service.journal_reader import ExposureName, Sighting
+from assembler.service.lender import Lender
+from assembler.service.log import Log
+from assembler.service.maker import UNANSWERED, Maker, Order, missing_of
+from assembler.service.meters import Meters, Published
+from assembler.service.pipeline import Outcome
+from assembler.service.scales import SCALES
+from assembler.service.scanner import Scanner, Spotted
+from assembler.service.tracker import Tracker
+
+SCAN = SECOND
+"""How often the active nights are scanned [ns], whatever wakes the watcher before."""
+
+_MOST_AT_ONCE = 2 * SECOND
+_ATTEMPTS_TO_READ = 5
+_ASK_AGAIN = 2 * SECOND
+_FORGET = 30 * 86400 * SECOND
+_HOUR = 3600 * SECOND
+_LAG = 30 * SECOND
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """What may be read anew while the watcher runs: the instrument, and what is known to be wrong."""
+
+    instrument: Instrument
+    corrections: Sequence[Correction] = ()
+
+
+@dataclass(slots=True)
+class _Asked:
+    """Who was triggered, by frame; None while nobody tells; and when to ask again [ns]."""
+
+    told: dict[int | None, frozenset[str] | None] = field(default_factory=dict)
+    again: int = 0
+
+
+class Watcher:
+    """Makes the L0 of every exposure in a place. One thread uses it.
+
+    Parameters
+    ----------
+    setup : Setup
+    place, out : Path
+        The directory of a night, or one with a directory for each night; where the L0s go.
+    diary : Diary
+    lender : Lender or None
+        The keyword history.
+    settling : int
+        How long a whole sub-FITS has to stay as it is [ns], where nothing tells that it was closed.
+    version : str
+        Of the assembler.
+    clock : callable
+        Returns the instant [ns], as journals and headers tell it.
+    steady : callable
+        Returns an instant [ns] by a clock that is never set.
+    log : Log
+    meters : Meters
+    health : Health
+    may_go_on : callable
+        Tells whether to make another L0: not when a stop was asked for, or the lease was lost.
+    chance : callable
+        Returns a number at least 0 and less than 1.
+    """
+
+    def __init__(
+        self,
+        setup: Setup,
+        place: Path,
+        out: Path,
+        diary: Diary,
+        lender: Lender | None,
+        *,
+        settling: int,
+        version: str,
+        clock: Callable[[], int],
+        steady: Callable[[], int],
+        log: Log,
+        meters: Meters,
+        health: Health,
+        may_go_on: Callable[[], bool] = lambda: True,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._place = place
+        self._out = out
+        self._diary = diary
+        self._lender = lender
+        self._settling = settling
+        self._version = version
+        self._clock = clock
+        self._steady = steady
+        self._log = log
+        self._meters = meters
+        self._health = health
+        self._may_go_on = may_go_on
+        self._chance = chance
+        self._apart = clock() - steady()
+        self._away = False
+        self._forgotten = steady()
+        self._next_lag = 0
+        self.take(setup)
+
+    def take(self, setup: Setup) -> None:
+        """Begin with what the YAML says now; what was seen before is told by the journal."""
+        self.setup = setup
+        self._instrument = setup.instrument
+        self.scanner = Scanner(setup.instrument, self._place, self._out)
+        self.tracker = Tracker(setup.instrument, self._settling)
+        self.board = Board(setup.instrument, self._read)
+        self._maker = Maker(
+            setup.instrument,
+            setup.corrections,
+            self._out,
+            self._lender,
+            self._diary,
+            version=self._version,
+            clock=self._clock,
+            signature=self.tracker.signature,
+        )
+        self._loaded: set[str] = set()
+        self._begun: dict[str, str] = {}
+        self._noted: dict[str, object] = {}
+        self._asked: dict[str, _Asked] = {}
+        self._hold: dict[str, int] = {}
+        self._unreadable: dict[str, int] = {}
+        self._unanswered: dict[str, Order] = {}
+
+    def round(self, closed: Sequence[str] = ()) -> int:
+        """Go round once, and return when to do so again at the latest [ns], by the steady clock.
+
+        Parameters
+        ----------
+        closed : sequence of str
+            Paths whose writers are known to have closed them, or to have renamed them into place.
+        """
+        now = self._steady()
+        self._compare_clocks(now)
+        self._diary.mend()
+        if not self._is_there():
+            return now + SCAN
+        for night, spotted in self.scanner.scan():
+            self._load(night, spotted)
+            self.tracker.spot(spotted, now)
+        self.tracker.was_closed(closed, now)
+        for night, arrival in self.tracker.look_around(now):
+            self._arrive(night, arrival)
+        self.tracker.check(now)
+        until = [now + SCAN]
+        active = self.scanner.nights()
+        for night in sorted(self.board.nights(), key=lambda n: active.index(n) if n in active else len(active)):
+            until += self._decide(night, now)
+        until += self._make_unanswered()
+        self._give_up(now)
+        self._drop()
+        self._measure(now)
+        look = self.tracker.next_look()
+        return min([*until, *([look] if look is not None else [])])
+
+    def close(self) -> None:
+        """Let go of the journal and the history."""
+        self._diary.close()
+        if self._lender:
+            self._lender.close()
+
+    def _is_there(self) -> bool:
+        there = self.scanner.is_there()
+        self._meters.up("input", there)
+        if there:
+            self._health.ok("input")
+        else:
+            self._health.degraded("input", f"{self._place} cannot be scanned, or is empty where a file system was mounted before")
+        if there and self._away:
+            self._log.info("input_is_back", place=str(self._place))
+        elif not there and not self._away:
+            self._log.error("input_gone", place=str(self._place))
+        self._away = not there
+        return there
+
+    def _compare_clocks(self, now: int) -> None:
+        """Tell when the computer's clock was set; nothing here depends on it but the times that are noted."""
+        apart = self._clock() - now
+        if abs(apart - self._apart) > SECOND:
+            self._log.warning("clock_was_set", seconds=(apart - self._apart) / 1e9)
+            self._apart = apart
+
+    def _load(self, night: str, spotted: Sequence[Spotted]) -> None:
+        """Take over what the journal knows of a night that becomes active."""
+        if night in self._loaded:
+            return
+        self._loaded.add(night)
+        entries, orphans = self._diary.of_night(night)
+        there = {one.path: one for one in spotted}
+        learnt = []
+        for entry in entries:
+            if entry.state not in FINAL or entry.next_attempt is not None:
+                if entry.l0 or entry.attempts:
+                    self._begun[entry.name.key] = "begun again after a stop"
+                continue
+            paths = {origin: sighting.path for origin, sighting in entry.sub_fits.items()}
+            key = _key(entry.name, paths)
+            if key is None:
+                continue
+            self.board.know(night, key, paths)
+            for sighting in entry.sub_fits.values():
+                if sighting.path in there:
+                    known = self.tracker.know(there[sighting.path], sighting.signature)
+                    if known and sighting.signature is None:
+                        learnt.append(Sighting(path=sighting.path, origin=sighting.origin, signature=known, key=entry.name.key))
+        for sighting in orphans:
+            self.board.know_orphan(night, sighting.path)
+        if learnt:
+            self._diary.note_sub_fits(learnt)
+        if entries:
+            self._log.info("night_taken_over", night=night, exposures=len(entries))
+
+    def _arrive(self, night: str, arrival: Arrival) -> None:
+        self.board.arrive(night, arrival)
+        self.scanner.touch(night)
+        self._log.info("sub_fits_settled", origin=arrival.origin, path=arrival.path, frame=arrival.frame)
+
+    def _decide(self, night: str, now: int) -> Iterator[int]:
+        """Make what is ready in a night; return until when to wait for what is not."""
+        round_ = self.board.decide(night, self._triggered(night, now), now)
+        for arrival in round_.orphans:
+            self._log.warning("orphan", origin=arrival.origin, path=arrival.path)
+            signature = self.tracker.signature(arrival.path)
+            self._diary.note_sub_fits([Sighting(path=arrival.path, origin=arrival.origin, signature=signature)])
+        self.board.tell(night, round_.orphans)
+        for flight, verdict in round_.waiting:
+            self._note_waiting(night, flight, verdict.awaited, verdict.until)
+        for order in self._orders(night, round_):
+            hold = self._hold.get(order.name.key, 0)
+            if hold > now:
+                yield hold
+            elif self._steady() - now > _MOST_AT_ONCE or not self._may_go_on():
+                yield now
+                break
+            else:
+                self._make(order)
+        if round_.until is not None:
+            yield round_.until
+
+    def _orders(self, night: str, round_: Round) -> Iterator[Order]:
+        for flight in round_.ready:
+            yield self._order(night, flight)
+        for flight, verdict in round_.partial:
+            self._log.warning("gave_up_waiting", frame=flight.frame, night=night, origins=list(verdict.awaited))
+            yield self._order(night, flight)
+        for flight, origins in round_.late:
+            self._diary.note(name_of(self._instrument, night, flight), "waiting", f"{', '.join(origins)} came when there was an L0")
+            yield self._order(night, flight, f"{', '.join(origins)} came, or came again, when there was an L0")
+
+    def _order(self, night: str, flight: Flight, why: str = "") -> Order:
+        name = name_of(self._instrument, night, flight)
+        interval = flight.interval(self._instrument)
+        lost = [
+            self.tracker.unfinished(night, origin, flight.frame, interval)
+            for origin in self._instrument.origins
+            if origin.name not in flight.origins
+        ]
+        return Order(
+            name=name,
+            flight=flight,
+            missing=tuple(m for m in lost if m),
+            why=why or self._begun.get(name.key, ""),
+            unreadable=frozenset(a.path for a in flight.arrivals if self._unreadable.get(a.path, 0) >= _ATTEMPTS_TO_READ),
+        )
+
+    def _make(self, order: Order) -> None:
+        """Make an exposure; whatever is wrong with it stops no other one."""
+        log = self._log.bind(frame=order.name.frame, night=order.name.night)
+        try:
+            outcome = self._maker.make(order, log)
+        except AssemblerError as error:
+            self._failed(order, error, log)
+            return
+        except Exception as error:
+            log.exception("bug", exc_info=error)
+            self._failed(order, VerificationError(f"a bug in the assembler: {error!r}"), log)
+            return
+        self._done(order)
+        self._tell(order, outcome, log)
+        if self._lender and any(f.code == UNANSWERED for f in outcome.plan.findings):
+            self._unanswered[order.name.key] = order
+            self._diary.note(order.name, "waiting", "for the keyword history, which did not answer")
+
+    def _done(self, order: Order) -> None:
+        key = order.name.key
+        for known in (self._begun, self._hold, self._noted, self._unanswered):
+            known.pop(key, None)
+        for arrival in order.flight.arrivals:
+            self._unreadable.pop(arrival.path, None)
+        self.board.close(order.name.night, order.flight)
+
+    def _tell(self, order: Order, outcome: Outcome, log: Log) -> None:
+        self._health.ok("output")
+        seconds = self._since_the_last(order.flight, self._clock())
+        kind: Published = "same" if not outcome.made else "superseding" if outcome.replaced else "first"
+        self._meters.published(kind, _size(outcome.path) if outcome.made else 0)
+        self._meters.found(outcome.plan.findings)
+        if outcome.made:
+            self._meters.took(seconds)
+        event = "published" if outcome.made else "was_there_already"
+        log.info(
+            event,
+            obsid=outcome.path.stem,
+            path=str(outcome.path),
+            version=outcome.version,
+            missing=dict(missing_of(outcome)),
+            seconds=round(seconds, 3),
+            **({"why": order.why} if outcome.replaced else {}),
+        )
+
+    def _since_the_last(self, flight: Flight, now: int) -> float:
+        """Return how long ago the last sub-FITS was written, or, where that is long ago, was seen [s]."""
+        modified = [s[1] for a in flight.arrivals if (s := self.tracker.signature(a.path))]
+        written = now - max(modified, default=0)
+        return (written if 0 <= written < _HOUR else self._steady() - max(a.at for a in flight.arrivals)) / 1e9
+
+    def _failed(self, order: Order, error: AssemblerError, log: Log) -> None:
+        """Note what went wrong, and decide whether and when to try again."""
+        self._meters.failed(error)
+        if isinstance(error, OutputError) and error.retry:
+            self._health.degraded("output", str(error))
+        paths = {a.path for a in order.flight.arrivals}
+        if isinstance(error, InputError) and error.path in paths and error.path not in order.unreadable:
+            self._unreadable[error.path] = self._unreadable.get(error.path, 0) + 1
+            if self._unreadable[error.path] < _ATTEMPTS_TO_READ:
+                log.warning("sub_fits_changed", path=error.path, reason=str(error))
+                self.tracker.forget(error.path)
+                self.board.withdraw(order.name.night, error.path)
+                self._diary.note(order.name, "waiting", str(error))
+            return
+        again = self._diary.note_failure(order.name, error, self._chance())
+        log.error("failed", reason=str(error), again_in=None if again is None else (again - self._clock()) / 1e9)
+        if again is None:
+            self._done(order)
+        else:
+            self._hold[order.name.key] = self._steady() + max(0, again - self._clock())
+
+    def _make_unanswered(self) -> Iterator[int]:
+        """Make again what was made without telemetry, one at a time, once the history answers again."""
+        if not self._unanswered or self._lender is None or not self._lender.is_back(self._clock()):
+            return
+        key, order = next(iter(self._unanswered.items()))
+        del self._unanswered[key]
+        self._begun[key] = "the keyword history answers again"
+        for arrival in order.flight.arrivals:
+            self.board.arrive(order.name.night, arrival)
+        yield self._steady()
+
+    def _triggered(self, night: str, now: int) -> Mapping[int | None, frozenset[str] | None]:
+        """Return who took part in the exposures in flight, as the history tells it for their middles."""
+        asked = self._asked.setdefault(night, _Asked())
+        flights = [f for f in self.board.flights(night) if f.frame is not None]
+        asked.told = {f.frame: asked.told[f.frame] for f in flights if f.frame in asked.told}
+        if self._lender is None:
+            return {}
+        unasked = [f for f in flights if f.frame not in asked.told or (asked.told[f.frame] is None and now >= asked.again)]
+        middles = {f.frame: (i[0] + i[1]) // 2 for f in unasked if (i := f.interval(self._instrument))}
+        if middles:
+            told = self._lender.triggered(middles)
+            asked.told |= {frame: told.get(frame) for frame in middles}
+            asked.again = now + _ASK_AGAIN
+        return asked.told
+
+    def _note_waiting(self, night: str, flight: Flight, awaited: Sequence[str], until: int | None) -> None:
+        """Note what an exposure waits for, where that changed."""
+        name = name_of(self._instrument, night, flight)
+        what = (flight.origins, tuple(awaited))
+        if self._noted.get(name.key) == what:
+            return
+        self._noted[name.key] = what
+        sightings = [
+            Sighting(path=a.path, origin=a.origin, signature=self.tracker.signature(a.path), key=name.key) for a in flight.arrivals
+        ]
+        deadline = None if until is None else until + self._apart
+        self._diary.note(name, "waiting", f"for {', '.join(awaited)}", sub_fits=sightings, awaited=tuple(awaited), until=deadline)
+
+    def _give_up(self, now: int) -> None:
+        """Note the exposures of which nothing came but sub-FITS that are not whole."""
+        for spotted, reason in self.tracker.given_up(now):
+            self._log.warning("sub_fits_given_up", origin=spotted.origin, path=spotted.path, reason=reason)
+            frame = spotted.frame if spotted.frame is not None else self._read(spotted.origin, spotted.path).frame
+            if frame is None:
+                self._diary.note_sub_fits([Sighting(path=spotted.path, origin=spotted.origin, signature=None)])
+            elif not self.board.has(spotted.night, frame):
+                name = ExposureName(instrument=self._instrument.name, night=spotted.night, frame=frame)
+                sighting = Sighting(path=spotted.path, origin=spotted.origin, signature=None, key=name.key)
+                self._diary.note(name, "failed", reason, reason=reason, sub_fits=[sighting])
+
+    def _drop(self) -> None:
+        """Forget nights in which nothing happens any more."""
+        active = self.scanner.nights()
+        for night in self._loaded.difference(active):
+            if self.board.is_idle(night) and self.tracker.is_idle(night):
+                self.board.drop(night)
+                self.tracker.drop(night)
+                self._asked.pop(night, None)
+                self._loaded.discard(night)
+
+    def _measure(self, now: int) -> None:
+        """Tell how the watcher is; shorten the journal once in an hour."""
+        self._meters.followed(self.tracker.following)
+        self._meters.exposures({str(state): count for state, count in self._diary.counts().items()})
+        self._meters.up("journal", not self._diary.failure)
+        if self._diary.failure:
+            self._health.degraded("journal", self._diary.failure)
+        else:
+            self._health.ok("journal")
+        if self._lender:
+            if now >= self._next_lag and not self._lender.failure:
+                self._next_lag = now + _LAG
+                newest = self._lender.newest(self._clock())
+                self._meters.history_lag(None if newest is None else self._clock() / 1e9 - newest)
+            self._meters.up("history", not self._lender.failure)
+            if self._lender.failure:
+                self._health.degraded("history", self._lender.failure)
+            else:
+                self._health.ok("history")
+        if now - self._forgotten > _HOUR:
+            self._forgotten = now
+            self._diary.forget(self._clock() - _FORGET, self.scanner.nights())
+
+    def _read(self, origin: str, path: str) -> Arrival:
+        """Read a sub-FITS of an exposure that is done; one that is gone has no times."""
+        try:
+            primary = scan_primary(path)
+        except InputError:
+            nothing = Candidate(source=origin, origin=origin, begin=None, end=None)
+            return Arrival(origin=origin, path=path, frame=None, times=nothing, at=0)
+        rule = self._instrument.origin(origin)
+        return Arrival(origin=origin, path=path, frame=frame_of(rule, primary), times=read_candidate(rule, primary, SCALES)[0], at=0)
+
+
+def _key(name: ExposureName, paths: Mapping[str, str]) -> Key | None:
+    """Return what the board knows an exposure of the journal by; None when the journal knows none of its files."""
+    if name.frame is not None:
+        return name.frame
+    return next((path for path in paths.values() if os.path.basename(path) == name.first), None)
+
+
+def _size(path: Path) -> int:
+    """Return how long a file is [bytes]; 0 where that cannot be told any more."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

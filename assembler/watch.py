@@ -1,0 +1,191 @@
+"""The command that watches: it puts the service together from what the command line says, and runs it."""
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from assembler import __version__
+from assembler.options import CORRECTIONS, HISTORY, INSTRUMENT, JOURNAL, duration, journal_of, load_corrections, load_named
+
+if TYPE_CHECKING:
+    from assembler.service.health import Health
+    from assembler.service.log import Log
+    from assembler.service.meters import Meters
+    from assembler.service.watcher import Setup, Watcher
+
+_STUCK = 60.0
+"""After how long without the end of a round the watcher does not count as well any more [s]."""
+
+
+@click.command()
+@click.argument("place", metavar="NIGHT | ROOT")
+@click.option("--out", metavar="DIR", help="Where the L0s go [default: where the YAML says, below NIGHT or ROOT].")
+@HISTORY
+@click.option("--patience", metavar="TIME", default="10 s", show_default=True, help="How long an exposure may wait for the history in all.")
+@click.option(
+    "--settling",
+    metavar="TIME",
+    default="3 s",
+    show_default=True,
+    help="How long a whole sub-FITS has to stay as it is, where nothing tells that its writer closed it.",
+)
+@JOURNAL
+@INSTRUMENT
+@CORRECTIONS
+@click.option("--standby/--no-standby", default=True, help="Wait while another watcher has DIR [default], or exit.")
+@click.option("--inotify/--no-inotify", default=None, help="Be woken by inotify or not [default: on local file systems].")
+@click.option("--listen", metavar="HOST:PORT", help="Answer /healthz and /metrics there, on loopback only.")
+@click.option("--log", metavar="FILE", help="Write events there, and go on with a new file when it was rotated [default: standard error].")
+@click.option("--json/--no-json", "as_json", default=None, help="Write events as JSON, or for people [default: by terminal].")
+def watch(
+    place: str,
+    out: str | None,
+    history: str | None,
+    patience: str,
+    settling: str,
+    journal: str | None,
+    yaml: str | None,
+    corrections: str | None,
+    standby: bool,
+    inotify: bool | None,
+    listen: str | None,
+    log: str | None,
+    as_json: bool | None,
+) -> int:
+    """Make the L0 of every exposure as its sub-FITS come, until SIGTERM or Ctrl-C.
+
+    NIGHT is the directory of one night, ROOT one with a directory for each night; new nights are picked up by themselves. SIGHUP
+    has the YAML and the corrections read again. What is done is in the journal: `assembler status` shows it.
+
+    \b
+    assembler watch /data/2024apr21 --out /data/2024apr21/L0 --history postgresql://keywords/history
+    assembler watch /data --out /archive/l0 --history sqlite:///history.db --listen 127.0.0.1:9464
+    """  # noqa: D301 - click's own mark for lines that are not to be joined
+    from assembler.events import LogFile, configure
+    from assembler.service.claims import this_process
+    from assembler.service.health import Health
+    from assembler.service.health_server import HealthServer, read_address
+    from assembler.service.journal_file import check_place
+    from assembler.service.keeper import Keeper
+    from assembler.service.meters import Meters
+    from assembler.service.mounts import read_mountinfo
+    from assembler.service.notify import Notifier
+    from assembler.service.running import Parts, Service
+    from assembler.service.waker import Waker
+
+    setup = _read(yaml, corrections)
+    instrument = setup.instrument
+    target = Path(os.path.abspath(out if out is not None else Path(place) / instrument.output))
+    kept_in = journal_of(journal, instrument.name)
+    check_place(os.path.realpath(kept_in), read_mountinfo())
+    steady = _steady_clock()
+    with ExitStack() as stack:
+        meters, health = Meters(), Health(_STUCK)
+        stream = stack.enter_context(closing(LogFile(Path(log)))) if log else sys.stderr
+        told = configure(stream, clock=time.time_ns, as_json=as_json, on_lost=meters.lost_event)
+        if listen:
+            server = stack.enter_context(HealthServer(*read_address(listen), health, meters, log=told))
+            told.info("answering", address=listen, port=server.port)
+        wake = threading.Event()
+        identity = lambda: this_process(__version__, time.time_ns())  # noqa: E731 - two words need no name of their own
+        service = Service(
+            _opening(
+                setup,
+                place,
+                target,
+                kept_in,
+                history,
+                duration("--patience", patience),
+                duration("--settling", settling),
+                steady,
+                told,
+                meters,
+                health,
+            ),
+            lambda: _read(yaml, corrections),
+            Parts(
+                keeper=Keeper(target, identity, told, wake.set),
+                waker=Waker(wake.set, read_mountinfo, force=inotify),
+                notifier=Notifier.from_environment(os.environ),
+                health=health,
+                meters=meters,
+                log=told,
+            ),
+            steady=steady,
+            standby=standby,
+            wake=wake,
+        )
+        if service.run():
+            return 0
+    sys.stderr.flush()
+    os._exit(0)  # a thread is blocked in a file system that does not answer, and would keep the interpreter from ending
+
+
+def _opening(
+    setup: "Setup",
+    place: str,
+    out: Path,
+    journal: Path,
+    history: str | None,
+    patience: int,
+    settling: int,
+    steady: Callable[[], int],
+    log: "Log",
+    meters: "Meters",
+    health: "Health",
+) -> "Callable[[Callable[[], bool]], Watcher]":
+    """Return what opens the watcher; a history that is wrong, and not merely away, is an error before."""
+    from assembler.fits.writer import remove_abandoned
+    from assembler.service.diary import Diary
+    from assembler.service.journal import Journal
+    from assembler.service.lender import Lender
+    from assembler.service.replay import open_history
+    from assembler.service.watcher import Watcher
+
+    lender = None
+    if history is not None:
+        lender = Lender(setup.instrument, lambda: open_history(history, patience / 1e9), patience / 1e9, log)
+        lender.lend()  # a URL that is wrong is an error now; a history that is merely away is waited for
+
+    def open_watcher(may_go_on: Callable[[], bool]) -> "Watcher":
+        remove_abandoned(out)
+        diary = Diary(Journal(journal, time.time_ns), setup.instrument, lambda: sorted(out.glob("*.fits")), time.time_ns, log)
+        diary.begin()
+        return Watcher(
+            setup,
+            Path(place),
+            out,
+            diary,
+            lender,
+            settling=settling,
+            version=__version__,
+            clock=time.time_ns,
+            steady=steady,
+            log=log,
+            meters=meters,
+            health=health,
+            may_go_on=may_go_on,
+        )
+
+    return open_watcher
+
+
+def _read(yaml: str | None, corrections: str | None) -> "Setup":
+    """Read the instrument and what is known to be wrong."""
+    from assembler.service.watcher import Setup
+
+    instrument = load_named(yaml)
+    return Setup(instrument=instrument, corrections=load_corrections(corrections, yaml, instrument))
+
+
+def _steady_clock() -> Callable[[], int]:
+    """Return a clock [ns] that shows the time of day as it is now, and is never set afterwards."""
+    apart = time.time_ns() - time.monotonic_ns()
+    return lambda: time.monotonic_ns() + apart
