@@ -127,6 +127,7 @@ def _origin(name: str, model: OriginModel) -> Origin:
         triggered=model.triggered,
         required=model.required,
         readout=parse_duration(model.readout),
+        announced=model.announced or "",
         extensions=tuple(Extension(name=extension, hdu=hdu) for extension, hdu in model.extensions.items()),
         amplifiers=tuple(amplifiers.extensions) if amplifiers else (),
         amplifier_cards=tuple(

@@ -155,6 +155,7 @@ class OriginModel(_Model):
     triggered: Text = ""
     required: bool = True
     readout: Duration = "0 s"
+    announced: HistoryKeyword | None = None
     extensions: dict[ExtensionName, int | str] = {}
     amplifiers: AmplifiersModel | None = None
     times: TimesModel = Field(default_factory=TimesModel)

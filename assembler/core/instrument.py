@@ -93,7 +93,7 @@ class Origin:
     """A camera or subsystem that delivers a sub-FITS.
 
     ``required``: whether an exposure waits for it where nobody tells who took part; ``readout``: how long it takes [ns], from
-    the exposure's end to its sub-FITS.
+    the exposure's end to its sub-FITS; ``announced``: the history keyword that tells the path of its newest sub-FITS, or empty.
     """
 
     name: str
@@ -111,6 +111,7 @@ class Origin:
     times: OriginTimes
     required: bool = True
     readout: int = 0
+    announced: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
