@@ -65,8 +65,9 @@ def _contradicting_moment(moment: str, snapshot: SnapshotModel) -> Iterator[tupl
 
 
 def _contradicting_cards(model: InstrumentModel) -> Iterator[tuple[Place, str]]:
-    """Yield prefixes, and cards of the L0 itself, that two would share."""
+    """Yield prefixes, announcing keywords, and cards of the L0 itself, that two would share."""
     prefixes: dict[str, str] = {}
+    announced: dict[str, str] = {}
     owners = dict.fromkeys(OWN_KEYWORDS, "every L0")
     claims: list[tuple[Place, str, str]] = []
     for name, origin in model.origins.items():
@@ -74,6 +75,10 @@ def _contradicting_cards(model: InstrumentModel) -> Iterator[tuple[Place, str]]:
         if origin.prefix in prefixes:
             yield (*place, "prefix"), f"{origin.prefix} is that of {prefixes[origin.prefix]} already; expected another one"
         prefixes.setdefault(origin.prefix, name)
+        if origin.announced in announced:
+            yield (*place, "announced"), f"{origin.announced} is that of {announced[origin.announced]} already; expected another one"
+        if origin.announced:
+            announced.setdefault(origin.announced, name)
         claims += [((*place, "flag"), origin.flag, name), ((*place, "file"), origin.file, name)]
     for what, service in (("begin", model.exposure.begin), ("end", model.exposure.end)):
         if service:

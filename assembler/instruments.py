@@ -128,6 +128,7 @@ def _origin(name: str, model: OriginModel) -> Origin:
         required=model.required,
         renamed=model.renamed,
         readout=parse_duration(model.readout),
+        announced=model.announced or "",
         extensions=tuple(Extension(name=extension, hdu=hdu) for extension, hdu in model.extensions.items()),
         amplifiers=tuple(amplifiers.extensions) if amplifiers else (),
         amplifier_cards=tuple(

@@ -156,6 +156,7 @@ class OriginModel(_Model):
     required: bool = True
     renamed: bool = False
     readout: Duration = "0 s"
+    announced: HistoryKeyword | None = None
     extensions: dict[ExtensionName, int | str] = {}
     amplifiers: AmplifiersModel | None = None
     times: TimesModel = Field(default_factory=TimesModel)

@@ -93,7 +93,8 @@ class Origin:
     """A camera or subsystem that delivers a sub-FITS.
 
     ``required``: whether an exposure waits for it where nobody tells who took part; ``readout``: how long it takes [ns], from
-    the exposure's end to its sub-FITS; ``renamed``: whether its writer renames a sub-FITS into place once it is whole.
+    the exposure's end to its sub-FITS; ``renamed``: whether its writer renames a sub-FITS into place once it is whole;
+    ``announced``: the history keyword that tells the path of its newest sub-FITS, or empty.
     """
 
     name: str
@@ -112,6 +113,7 @@ class Origin:
     required: bool = True
     readout: int = 0
     renamed: bool = False
+    announced: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

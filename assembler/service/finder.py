@@ -94,7 +94,7 @@ def find_given(instrument: Instrument, paths: Sequence[str]) -> Found:
             path = os.path.abspath(rest)
         else:
             path = os.path.abspath(given)
-            fitting = [o.name for o in instrument.origins if _fits_pattern(o, path)]
+            fitting = [o.name for o in instrument.origins if fits_pattern(o, path)]
             if len(fitting) != 1:
                 patterns = ", ".join(f"{o.name}: {o.files}" for o in instrument.origins)
                 told = f"fits the patterns of {' and '.join(fitting)}" if fitting else "fits the pattern of no origin"
@@ -137,6 +137,12 @@ def fitting_files(origin: Origin, night: Path) -> list[tuple[str, int | None]]:
     )
 
 
+def fits_pattern(origin: Origin, path: str) -> bool:
+    """Tell whether a path ends as an origin's pattern says, with as many directories as the pattern has."""
+    depth = origin.files.count("/") + 1
+    return bool(_regex(origin.files).fullmatch("/".join(path.split("/")[-depth:])))
+
+
 def _scan_all(paths: Mapping[str, str]) -> tuple[dict[str, SubFits], list[Missing]]:
     subs: dict[str, SubFits] = {}
     missing = []
@@ -154,11 +160,6 @@ def _frame_in(origin: Origin, path: str) -> int | None:
         return frame_of(origin, scan_primary(path))
     except InputError:
         return None
-
-
-def _fits_pattern(origin: Origin, path: str) -> bool:
-    depth = origin.files.count("/") + 1
-    return bool(_regex(origin.files).fullmatch("/".join(path.split("/")[-depth:])))
 
 
 def _regex(pattern: str) -> re.Pattern[str]:
