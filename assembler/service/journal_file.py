@@ -19,7 +19,8 @@ CREATE TABLE exposures (
     state TEXT NOT NULL CHECK (state IN ({", ".join(f"'{state}'" for state in STATES)})),
     since INTEGER NOT NULL, changed INTEGER NOT NULL, turn INTEGER NOT NULL,
     attempts INTEGER NOT NULL, next_attempt INTEGER, l0 TEXT NOT NULL, version INTEGER NOT NULL,
-    infos INTEGER NOT NULL, warnings INTEGER NOT NULL, errors INTEGER NOT NULL, reason TEXT NOT NULL
+    infos INTEGER NOT NULL, warnings INTEGER NOT NULL, errors INTEGER NOT NULL, reason TEXT NOT NULL,
+    awaited TEXT NOT NULL, until INTEGER, missing TEXT NOT NULL
 );
 CREATE TABLE history (
     id INTEGER PRIMARY KEY, key TEXT NOT NULL REFERENCES exposures ON DELETE CASCADE,

@@ -1,10 +1,11 @@
 """What the journal tells: exposures with their states, histories and sub-FITS; nothing here writes."""
 
+import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import RLock
 from typing import Any
 from urllib.parse import quote
@@ -16,13 +17,14 @@ Signature = tuple[int, int, int]
 """Size [bytes], modification time [ns] and inode, as of `assembler.core.exposure.SubFits`."""
 
 APPLICATION = 0x4C30_4A4C
-VERSION = 1
+VERSION = 2
 BUSY = 5.0
 """How long to wait for another program that has the file [s]."""
 
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _COLUMNS = (
-    "key, instrument, night, frame, first, state, since, changed, attempts, next_attempt, l0, version, infos, warnings, errors, reason"
+    "key, instrument, night, frame, first, state, since, changed, attempts, next_attempt, l0, version, infos, warnings, errors, reason,"
+    " awaited, until, missing"
 )
 _DUE = "state = 'failed' AND next_attempt IS NOT NULL AND (next_attempt <= ? OR next_attempt > ?)"
 
@@ -100,6 +102,12 @@ class Entry:
         How many of each severity.
     reason : str
         Why it failed or was superseded, or empty.
+    awaited : tuple of str
+        The origins that it waits for, in the order of the YAML; empty for one that does not wait.
+    until : int or None
+        When they are given up [ns]; None where that is not known.
+    missing : mapping of str to str
+        By origin, why its L0 lacks it: the code of the finding.
     """
 
     name: ExposureName
@@ -113,6 +121,9 @@ class Entry:
     sub_fits: Mapping[str, Sighting]
     findings: Mapping[str, int]
     reason: str
+    awaited: tuple[str, ...] = ()
+    until: int | None = None
+    missing: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,7 +238,7 @@ def open_reader(path: str) -> JournalReader:
     Raises
     ------
     ConfigurationError
-        When there is none.
+        When there is none, or it is that of another version of the assembler.
     OutputError
         When it cannot be read just now.
     """
@@ -236,17 +247,25 @@ def open_reader(path: str) -> JournalReader:
     with told(path):
         connection = connect(path, "ro")
         try:
-            mark = connection.execute("PRAGMA application_id").fetchone()[0]
+            mark = _mark(connection)
         except sqlite3.Error as error:
             connection.close()
             if _code(error) not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY) or os.path.exists(f"{path}-wal"):
                 raise
             connection = connect(path, "ro&immutable=1")  # closed properly, in a directory where we may not write
-            mark = connection.execute("PRAGMA application_id").fetchone()[0]
-    if mark != APPLICATION:
-        connection.close()
+            mark = _mark(connection)
+    if mark == (APPLICATION, VERSION):
+        return JournalReader(connection, path)
+    connection.close()
+    if mark[0] != APPLICATION:
         raise ConfigurationError(f"{path}: is no journal")
-    return JournalReader(connection, path)
+    raise ConfigurationError(f"{path}: is a journal of format {mark[1]}, not {VERSION}; use the assembler of the watcher that writes it")
+
+
+def _mark(connection: sqlite3.Connection) -> tuple[object, object]:
+    """Return whose file it is, and of which format."""
+    (application,), (version,) = (connection.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version"))
+    return application, version
 
 
 def connect(path: str, mode: str) -> sqlite3.Connection:
@@ -304,6 +323,32 @@ def format_signature(signature: Signature | None) -> str | None:
     return None if signature is None else " ".join(map(str, signature))
 
 
+def format_json(value: Sequence[str] | Mapping[str, str]) -> str:
+    """Write origins, or why they are missing, in ASCII, so that no name is too strange for SQLite."""
+    return json.dumps(value)
+
+
+def _read_awaited(text: object) -> tuple[str, ...]:
+    read = _read_json(text)
+    if not isinstance(read, list):
+        raise TypeError(f"{text!r} is no list of origins")
+    return tuple(map(as_text, read))
+
+
+def _read_missing(text: object) -> dict[str, str]:
+    read = _read_json(text)
+    if not isinstance(read, dict):
+        raise TypeError(f"{text!r} does not tell which origins are missing")
+    return {origin: as_text(reason) for origin, reason in read.items()}
+
+
+def _read_json(text: object) -> Any:
+    try:
+        return json.loads(as_text(text))
+    except RecursionError:
+        raise ValueError("a text that is nested without end") from None
+
+
 def _code(error: sqlite3.Error) -> int:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
@@ -313,7 +358,9 @@ def _marks(values: Iterable[object]) -> str:
 
 
 def _entry(row: tuple[Any, ...], sub_fits: Mapping[str, Sighting]) -> Entry:
-    key, instrument, night, frame, first, state, since, changed, attempts, again, l0, version, *counted, reason = row
+    key, instrument, night, frame, first, state, since, changed, attempts, again, l0, version, *counted, reason, awaited, until, missing = (
+        row
+    )
     name = ExposureName(
         instrument=as_text(instrument), night=as_text(night), frame=None if frame is None else int(as_text(frame)), first=as_text(first)
     )
@@ -331,6 +378,9 @@ def _entry(row: tuple[Any, ...], sub_fits: Mapping[str, Sighting]) -> Entry:
         sub_fits=sub_fits,
         findings=dict(zip(("info", "warning", "error"), map(_whole, counted), strict=True)),
         reason=as_text(reason),
+        awaited=_read_awaited(awaited),
+        until=None if until is None else _whole(until),
+        missing=_read_missing(missing),
     )
 
 
