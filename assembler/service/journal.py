@@ -12,17 +12,8 @@ from assembler.core.states import FINAL, State, attempts_after, check_step, next
 from assembler.errors import AssemblerError, OutputError
 from assembler.service import journal_file
 from assembler.service.journal_l0s import L0Account, Rebuilt, read_l0s
-from assembler.service.journal_reader import (
-    Entry,
-    ExposureName,
-    JournalReader,
-    Sighting,
-    as_text,
-    bound,
-    format_json,
-    format_signature,
-    told,
-)  # fmt: skip
+from assembler.service.journal_reader import Entry, ExposureName, JournalReader, Sighting, told
+from assembler.service.journal_texts import as_text, bound, format_json, format_signature
 from assembler.service.mounts import read_mountinfo
 
 _LONGEST_TEXT = 1000

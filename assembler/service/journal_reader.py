@@ -1,9 +1,8 @@
 """What the journal tells: exposures with their states, histories and sub-FITS; nothing here writes."""
 
-import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from threading import RLock
@@ -12,9 +11,7 @@ from urllib.parse import quote
 
 from assembler.core.states import LONGEST_PAUSE, OPEN, STATES, State, read_state
 from assembler.errors import ConfigurationError, OutputError
-
-Signature = tuple[int, int, int]
-"""Size [bytes], modification time [ns] and inode, as of `assembler.core.exposure.SubFits`."""
+from assembler.service.journal_texts import Signature, as_text, bound, read_awaited, read_missing, read_signature
 
 APPLICATION = 0x4C30_4A4C
 VERSION = 2
@@ -26,6 +23,7 @@ _COLUMNS = (
     "key, instrument, night, frame, first, state, since, changed, attempts, next_attempt, l0, version, infos, warnings, errors, reason,"
     " awaited, until, missing"
 )
+_DONE = "(state IN ('published', 'superseded') OR (state = 'failed' AND next_attempt IS NULL))"
 _DUE = "state = 'failed' AND next_attempt IS NOT NULL AND (next_attempt <= ? OR next_attempt > ?)"
 
 
@@ -179,12 +177,27 @@ class JournalReader:
         """Return the history of an exposure, oldest first."""
         rows = self._rows("SELECT at, state, detail FROM history WHERE key = ? ORDER BY id", bound(key))
         with told(self._path):
-            return [Step(at=_whole(at), state=read_state(state), detail=as_text(detail)) for at, state, detail in rows]
+            return [_step(*row) for row in rows]
 
     def counts(self) -> dict[State, int]:
         """Return how many exposures are in each state."""
         rows = dict(self._rows("SELECT state, count(*) FROM exposures GROUP BY state"))
         return {state: rows.get(state, 0) for state in STATES}
+
+    def tried_again(self) -> list[Entry]:
+        """Return what failed and is to be tried again at some time, the longest ago first."""
+        return self._entries("state = 'failed' AND next_attempt IS NOT NULL ORDER BY turn")
+
+    def done(self, count: int) -> list[Entry]:
+        """Return the last exposures that are done: published, superseded, or failed for good; the newest first."""
+        return self._entries(f"{_DONE} ORDER BY turn DESC LIMIT ?", count)
+
+    def steps_after(self, number: int, count: int) -> list[tuple[int, str, Step]]:
+        """Return the newest lines of all histories, oldest first, each with its number, which grows, and its exposure's key."""
+        statement = "SELECT id, key, at, state, detail FROM history WHERE id > ? ORDER BY id DESC LIMIT ?"
+        rows = self._rows(statement, number, count)[::-1]
+        with told(self._path):
+            return [(_whole(row), as_text(key), _step(*step)) for row, key, *step in rows]
 
     def sighting(self, path: str) -> Sighting | None:
         """Return what is known of a sub-FITS by its path, or None."""
@@ -193,6 +206,28 @@ class JournalReader:
     def orphans(self) -> list[Sighting]:
         """Return the sub-FITS that belong to no exposure."""
         return self._sightings("key IS NULL ORDER BY path")
+
+    def newest_orphans(self, count: int) -> list[tuple[int, Sighting]]:
+        """Return the orphans that were seen last, each with when that was [ns]; the newest last."""
+        rows = self._rows(
+            "SELECT seen, path, origin, signature, key FROM sub_fits WHERE key IS NULL ORDER BY seen DESC, path LIMIT ?", count
+        )
+        with told(self._path):
+            return [(_whole(seen), _sighting(tuple(row))) for seen, *row in rows[::-1]]
+
+    def count_orphans(self) -> int:
+        """Return how many sub-FITS belong to no exposure."""
+        return _whole(self._rows("SELECT count(*) FROM sub_fits WHERE key IS NULL")[0][0])
+
+    @contextmanager
+    def at_one_moment(self) -> Iterator[None]:
+        """Let all that is asked meanwhile be of one moment; for a reader with a connection of its own."""
+        self._rows("BEGIN")
+        try:
+            yield
+        finally:
+            with told(self._path):
+                self._connection.rollback()
 
     def sightings(self) -> dict[str, Sighting]:
         """Return by path every sub-FITS that was seen, so that a scan need not ask for each."""
@@ -215,7 +250,7 @@ class JournalReader:
         for row in self._connection.execute("SELECT path, origin, signature, key FROM sub_fits"):
             _sighting(row)
         for at, state, detail in self._connection.execute("SELECT at, state, detail FROM history"):
-            Step(at=_whole(at), state=read_state(state), detail=as_text(detail))
+            _step(at, state, detail)
 
     def _entries(self, condition: str, *values: object) -> list[Entry]:
         with self._lock, told(self._path):
@@ -243,7 +278,7 @@ def open_reader(path: str) -> JournalReader:
         When it cannot be read just now.
     """
     if not os.path.isfile(path):
-        raise ConfigurationError(f"{path}: there is no journal; name the one that the watcher was given")
+        raise ConfigurationError(f"{path}: there is no journal; name the one that the watcher was given (--journal FILE)")
     with told(path):
         connection = connect(path, "ro")
         try:
@@ -309,46 +344,6 @@ def is_damage(error: sqlite3.Error) -> bool:
     return _code(error) in _DAMAGED
 
 
-def bound(text: str) -> str | bytes:
-    """Return a text as SQLite holds it: as it is, or as bytes where it is a file name that is no UTF-8."""
-    try:
-        raw = text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "replace").decode()
-    return text if text.isascii() or raw == text.encode("utf-8", "replace") else raw
-
-
-def format_signature(signature: Signature | None) -> str | None:
-    """Write a signature as text, since an inode may need all 64 bits, of which SQLite's numbers have 63."""
-    return None if signature is None else " ".join(map(str, signature))
-
-
-def format_json(value: Sequence[str] | Mapping[str, str]) -> str:
-    """Write origins, or why they are missing, in ASCII, so that no name is too strange for SQLite."""
-    return json.dumps(value)
-
-
-def _read_awaited(text: object) -> tuple[str, ...]:
-    read = _read_json(text)
-    if not isinstance(read, list):
-        raise TypeError(f"{text!r} is no list of origins")
-    return tuple(map(as_text, read))
-
-
-def _read_missing(text: object) -> dict[str, str]:
-    read = _read_json(text)
-    if not isinstance(read, dict):
-        raise TypeError(f"{text!r} does not tell which origins are missing")
-    return {origin: as_text(reason) for origin, reason in read.items()}
-
-
-def _read_json(text: object) -> Any:
-    try:
-        return json.loads(as_text(text))
-    except RecursionError:
-        raise ValueError("a text that is nested without end") from None
-
-
 def _code(error: sqlite3.Error) -> int:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
@@ -378,28 +373,21 @@ def _entry(row: tuple[Any, ...], sub_fits: Mapping[str, Sighting]) -> Entry:
         sub_fits=sub_fits,
         findings=dict(zip(("info", "warning", "error"), map(_whole, counted), strict=True)),
         reason=as_text(reason),
-        awaited=_read_awaited(awaited),
+        awaited=read_awaited(awaited),
         until=None if until is None else _whole(until),
-        missing=_read_missing(missing),
+        missing=read_missing(missing),
     )
+
+
+def _step(at: object, state: object, detail: object) -> Step:
+    return Step(at=_whole(at), state=read_state(as_text(state)), detail=as_text(detail))
 
 
 def _sighting(row: tuple[Any, ...]) -> Sighting:
     path, origin, signature, key = row
-    read = None
-    if signature is not None:
-        size, modified, inode = map(int, as_text(signature).split(" "))
-        read = (size, modified, inode)
-    return Sighting(path=as_text(path), origin=as_text(origin), signature=read, key="" if key is None else as_text(key))
-
-
-def as_text(value: object) -> str:
-    """Return a text that SQLite holds, as `bound` gave it; raise a TypeError for what is none."""
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "surrogateescape")
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text")
-    return value
+    return Sighting(
+        path=as_text(path), origin=as_text(origin), signature=read_signature(signature), key="" if key is None else as_text(key)
+    )
 
 
 def _whole(value: object) -> int:

@@ -21,7 +21,8 @@ from assembler.errors import ConfigurationError, InputError, OutputError
 from assembler.fits.blocks import scan
 from assembler.service.finder import find_night
 from assembler.service.journal import Journal
-from assembler.service.journal_reader import ExposureName, Sighting, as_text, bound, open_reader
+from assembler.service.journal_reader import ExposureName, Sighting, open_reader
+from assembler.service.journal_texts import as_text, bound
 from assembler.service.pipeline import assemble
 
 NFS = "1 0 0:1 / / rw - nfs4 server:/ rw"
