@@ -1,7 +1,9 @@
 """What several commands of the command line share: options, the instrument that they name, and how signals stop them."""
 
+import os
+import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -25,6 +27,11 @@ CORRECTIONS = click.option(
     "--corrections", metavar="DIR", help="YAML files of what is known to be wrong [default: corrections beside the instrument's YAML]."
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+JOURNAL = click.option(
+    "--journal",
+    metavar="FILE",
+    help="What the watcher remembers, on a local disk [default: l0-assembler/INSTRUMENT.sqlite in $XDG_STATE_HOME or ~/.local/state].",
+)
 
 
 def load_named(yaml: str | None) -> "Instrument":
@@ -32,6 +39,19 @@ def load_named(yaml: str | None) -> "Instrument":
     from assembler.config import default_instrument, load_instrument
 
     return load_instrument(Path(yaml) if yaml else default_instrument())
+
+
+def default_journal(name: str, environ: Mapping[str, str], home: Path) -> Path:
+    """Return where the journal of an instrument is, unless told otherwise.
+
+    A variable that holds no absolute path counts for nothing, as the XDG Base Directory Specification asks.
+
+    >>> default_journal("KPF/2", {}, Path("/home/kpf"))
+    PosixPath('/home/kpf/.local/state/l0-assembler/KPF_2.sqlite')
+    """
+    state = environ.get("XDG_STATE_HOME", "")
+    directory = Path(state) if os.path.isabs(state) else home / ".local" / "state"
+    return directory / "l0-assembler" / f"{re.sub('[^A-Za-z0-9_.-]', '_', name)}.sqlite"
 
 
 @contextmanager

@@ -12,6 +12,9 @@ from assembler.core.instrument import Instrument, Origin
 REASONS = ("absent", "not-triggered", "frame-differs", "other-exposure", "still-growing", "truncated", "unreadable")
 """Why an origin is missing; each is also the code of its finding."""
 
+MISSING_CODES = (*REASONS, "absent-though-triggered")
+"""The codes of findings that tell of an origin that is missing, and why."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hdu:

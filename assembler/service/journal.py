@@ -12,13 +12,15 @@ from assembler.core.states import FINAL, State, attempts_after, check_step, next
 from assembler.errors import AssemblerError, OutputError
 from assembler.service import journal_file
 from assembler.service.journal_l0s import L0Account, Rebuilt, read_l0s
-from assembler.service.journal_reader import Entry, ExposureName, JournalReader, Sighting, as_text, bound, format_signature, told
+from assembler.service.journal_reader import Entry, ExposureName, JournalReader, Sighting, told
+from assembler.service.journal_texts import as_text, bound, format_json, format_signature
 from assembler.service.mounts import read_mountinfo
 
 _LONGEST_TEXT = 1000
 _LONGEST_HISTORY = 200
 _BATCH = 100
 _REBUILT = "rebuilt"
+_WAITING = frozenset({"seen", "waiting"})
 _DONE = """
 SELECT key, night FROM exposures
 WHERE (state IN ('published', 'superseded') OR (state = 'failed' AND next_attempt IS NULL)) AND changed < ?
@@ -85,8 +87,11 @@ class Journal:
         l0: str | None = None,
         version: int | None = None,
         findings: Mapping[str, int] | None = None,
+        missing: Mapping[str, str] | None = None,
         reason: str = "",
         again_at: int | None = None,
+        awaited: tuple[str, ...] | None = None,
+        until: int | None = None,
     ) -> None:
         """Note that an exposure came into a state, or what more is known in it.
 
@@ -100,10 +105,17 @@ class Journal:
             What was found; of an origin that had another file, that file becomes an orphan. Their keys are set here.
         l0, version, findings : optional
             What the L0 is, and how many findings of each severity it has; None leaves them as they were.
+        missing : mapping of str to str, optional
+            By origin, why the L0 lacks it; None leaves it as it was.
         reason : str
             Why it failed or was superseded.
         again_at : int, optional
             Of a failed one: when to try again [ns].
+        awaited : tuple of str, optional
+            The origins that it waits for, in the order of the YAML; None leaves them as they were. One that is neither seen nor
+            waiting waits for none.
+        until : int, optional
+            When they are given up [ns]; None leaves that as it was, unless ``awaited`` is told anew.
 
         Raises
         ------
@@ -116,9 +128,10 @@ class Journal:
             before = self._state_of(name.key)
             lawful = check_step(before, state)
             self._step(name, before, lawful, detail, version=version, reason=reason, again_at=again_at)
+            self._await(name.key, lawful, awaited, until)
             for sighting in sub_fits:
                 self._attach(sighting, name.key)
-            self._describe(name.key, l0, version, findings)
+            self._describe(name.key, l0, version, findings, missing)
 
     def note_failure(self, name: ExposureName, error: AssemblerError, random: float) -> int | None:
         """Note that an exposure failed, and return when to try again [ns], or None when that is of no use.
@@ -278,7 +291,7 @@ class Journal:
         if before is None:
             frame = None if name.frame is None else str(name.frame)
             self._execute(
-                "INSERT INTO exposures VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, NULL, '', 0, 0, 0, 0, '')",
+                "INSERT INTO exposures VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, NULL, '', 0, 0, 0, 0, '', '[]', NULL, '{}')",
                 *(key, bound(name.instrument), bound(name.night), frame, bound(name.first), state, now, now, turn),
             )
         attempts, known = self._execute("SELECT attempts, version FROM exposures WHERE key = ?", key).fetchone()
@@ -288,6 +301,8 @@ class Journal:
             *(state, now, turn, attempts_after(before, state, attempts), again_at if state == "failed" else None),
             *(bound(reason[:_LONGEST_TEXT]) if state in FINAL else "", key),
         )
+        if state not in _WAITING:
+            self._execute("UPDATE exposures SET awaited = '[]', until = NULL WHERE key = ?", key)
         if state == "published" and 0 < known < (version or 0):
             self._remember(name.key, now, "superseded", f"version {known} by version {version}")
         self._remember(name.key, now, state, detail)
@@ -312,16 +327,27 @@ class Journal:
         self._step(name, row and "published", "published", told_by, at=l0.written, version=l0.version)
         for sighting in l0.sub_fits:
             self._attach(sighting, name.key)
-        self._describe(name.key, l0.path, l0.version, l0.findings)
+        self._describe(name.key, l0.path, l0.version, l0.findings, l0.missing)
         return True
 
-    def _describe(self, key: str, l0: str | None, version: int | None, findings: Mapping[str, int] | None) -> None:
+    def _await(self, key: str, state: State, awaited: tuple[str, ...] | None, until: int | None) -> None:
+        """Write what an exposure waits for; None leaves it as it was."""
+        if state in _WAITING:
+            self._execute(
+                "UPDATE exposures SET awaited = coalesce(?1, awaited), until = coalesce(?2, CASE WHEN ?1 IS NULL THEN until END)"
+                " WHERE key = ?3",
+                *(None if awaited is None else format_json(awaited), until, bound(key)),
+            )
+
+    def _describe(
+        self, key: str, l0: str | None, version: int | None, findings: Mapping[str, int] | None, missing: Mapping[str, str] | None
+    ) -> None:
         """Write what an L0 is; None leaves it as it was."""
         counted = (None, None, None) if findings is None else tuple(findings.get(s, 0) for s in ("info", "warning", "error"))
         self._execute(
             "UPDATE exposures SET l0 = coalesce(?, l0), version = coalesce(?, version), infos = coalesce(?, infos),"
-            " warnings = coalesce(?, warnings), errors = coalesce(?, errors) WHERE key = ?",
-            *(None if l0 is None else bound(l0), version, *counted, bound(key)),
+            " warnings = coalesce(?, warnings), errors = coalesce(?, errors), missing = coalesce(?, missing) WHERE key = ?",
+            *(None if l0 is None else bound(l0), version, *counted, None if missing is None else format_json(dict(missing)), bound(key)),
         )
 
     def _attach(self, sighting: Sighting, key: str) -> None:

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import sqlite3
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +20,8 @@ CREATE TABLE exposures (
     state TEXT NOT NULL CHECK (state IN ({", ".join(f"'{state}'" for state in STATES)})),
     since INTEGER NOT NULL, changed INTEGER NOT NULL, turn INTEGER NOT NULL,
     attempts INTEGER NOT NULL, next_attempt INTEGER, l0 TEXT NOT NULL, version INTEGER NOT NULL,
-    infos INTEGER NOT NULL, warnings INTEGER NOT NULL, errors INTEGER NOT NULL, reason TEXT NOT NULL
+    infos INTEGER NOT NULL, warnings INTEGER NOT NULL, errors INTEGER NOT NULL, reason TEXT NOT NULL,
+    awaited TEXT NOT NULL, until INTEGER, missing TEXT NOT NULL
 );
 CREATE TABLE history (
     id INTEGER PRIMARY KEY, key TEXT NOT NULL REFERENCES exposures ON DELETE CASCADE,
@@ -39,6 +41,9 @@ CREATE INDEX sub_fits_by_key ON sub_fits (key);
 _COMPANIONS = ("", "-wal", "-shm", "-journal")
 _LONGEST_LOG = 4 << 20
 _LEAST = 512
+_LOOKS = 10
+_PAUSE = 0.01
+"""How often, and after which pause [s], to look again before saying that another process has the journal: who only asks has it briefly."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,16 +84,15 @@ def take(path: str) -> int:
         while True:
             descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _lock(descriptor)
                 if is_taken(path, descriptor):
                     with suppress(OSError):  # only a courtesy, which a full disk may not allow
                         os.ftruncate(descriptor, 0)
                         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
                     return descriptor
             except BlockingIOError:
-                holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()
+                told_by = _holder(descriptor)
                 os.close(descriptor)
-                told_by = f"process {holder}" if holder.isdecimal() else "another process"
                 raise OutputError(f"{path}: {told_by} has this journal; stop that one, or name another journal") from None
             except OSError:
                 os.close(descriptor)
@@ -96,6 +100,39 @@ def take(path: str) -> int:
             os.close(descriptor)  # removed in between: this lock would be nobody's business
     except OSError as error:
         raise OutputError(f"{name}: cannot be locked: {error.strerror}; look after the journal's directory") from error
+
+
+def _lock(descriptor: int) -> None:
+    for _ in range(_LOOKS - 1):
+        with suppress(BlockingIOError):
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        time.sleep(_PAUSE)
+    return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _holder(descriptor: int) -> str:
+    """Return who has the journal, as its process wrote it down."""
+    holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()
+    return f"process {holder}" if holder.isascii() and holder.isdecimal() else "another process"
+
+
+def taken_by(path: str) -> str | None:
+    """Return which process has a journal open for writing, empty for none, None where that cannot be told; nothing is kept of it."""
+    try:
+        descriptor = os.open(f"{path}.lock", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return ""
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _holder(descriptor)
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+    return ""
 
 
 def is_taken(path: str, descriptor: int) -> bool:

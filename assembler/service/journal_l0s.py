@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from assembler.core.cards import Value
-from assembler.core.exposure import SubFits
+from assembler.core.exposure import MISSING_CODES, SubFits
 from assembler.core.instants import parse_iso
 from assembler.core.instrument import Instrument, Origin
 from assembler.errors import InputError
@@ -17,7 +17,7 @@ from assembler.service.reader import own_table
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class L0Account:
-    """What one L0 tells; ``written`` is its DATE [ns]."""
+    """What one L0 tells; ``written`` is its DATE [ns], ``missing`` why it lacks an origin, by origin."""
 
     path: str
     name: ExposureName
@@ -25,6 +25,7 @@ class L0Account:
     written: int
     sub_fits: tuple[Sighting, ...]
     findings: dict[str, int]
+    missing: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +59,8 @@ def read_l0(path: str, instrument: Instrument) -> L0Account:
         When it cannot be read, or is no L0 of this instrument.
     """
     found = scan(path)
-    severities = Counter(str(row[1]) for row in own_table(found, "FINDINGS").rows)
+    findings = own_table(found, "FINDINGS").rows
+    severities = Counter(str(row[1]) for row in findings)
     values = _values(found)
     attached = [o for o in instrument.origins if values.get(o.flag) == "YES" and values.get(o.file_card)]
     made_of = [(o, str(values[o.file_card])) for o in attached]
@@ -83,6 +85,7 @@ def read_l0(path: str, instrument: Instrument) -> L0Account:
         written=written,
         sub_fits=tuple(Sighting(path=file, origin=origin.name, signature=None, key=name.key) for origin, file in made_of),
         findings={severity: severities[severity] for severity in ("info", "warning", "error")},
+        missing={str(row[2]): str(row[0]) for row in findings if row[0] in MISSING_CODES and row[2] not in [o.name for o in attached]},
     )
 
 

@@ -4,26 +4,26 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import RLock
 from typing import Any
 from urllib.parse import quote
 
 from assembler.core.states import LONGEST_PAUSE, OPEN, STATES, State, read_state
 from assembler.errors import ConfigurationError, OutputError
-
-Signature = tuple[int, int, int]
-"""Size [bytes], modification time [ns] and inode, as of `assembler.core.exposure.SubFits`."""
+from assembler.service.journal_texts import Signature, as_text, bound, read_awaited, read_missing, read_signature
 
 APPLICATION = 0x4C30_4A4C
-VERSION = 1
+VERSION = 2
 BUSY = 5.0
 """How long to wait for another program that has the file [s]."""
 
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _COLUMNS = (
-    "key, instrument, night, frame, first, state, since, changed, attempts, next_attempt, l0, version, infos, warnings, errors, reason"
+    "key, instrument, night, frame, first, state, since, changed, attempts, next_attempt, l0, version, infos, warnings, errors, reason,"
+    " awaited, until, missing"
 )
+_DONE = "(state IN ('published', 'superseded') OR (state = 'failed' AND next_attempt IS NULL))"
 _DUE = "state = 'failed' AND next_attempt IS NOT NULL AND (next_attempt <= ? OR next_attempt > ?)"
 
 
@@ -100,6 +100,12 @@ class Entry:
         How many of each severity.
     reason : str
         Why it failed or was superseded, or empty.
+    awaited : tuple of str
+        The origins that it waits for, in the order of the YAML; empty for one that does not wait.
+    until : int or None
+        When they are given up [ns]; None where that is not known.
+    missing : mapping of str to str
+        By origin, why its L0 lacks it: the code of the finding.
     """
 
     name: ExposureName
@@ -113,6 +119,9 @@ class Entry:
     sub_fits: Mapping[str, Sighting]
     findings: Mapping[str, int]
     reason: str
+    awaited: tuple[str, ...] = ()
+    until: int | None = None
+    missing: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,12 +177,27 @@ class JournalReader:
         """Return the history of an exposure, oldest first."""
         rows = self._rows("SELECT at, state, detail FROM history WHERE key = ? ORDER BY id", bound(key))
         with told(self._path):
-            return [Step(at=_whole(at), state=read_state(state), detail=as_text(detail)) for at, state, detail in rows]
+            return [_step(*row) for row in rows]
 
     def counts(self) -> dict[State, int]:
         """Return how many exposures are in each state."""
         rows = dict(self._rows("SELECT state, count(*) FROM exposures GROUP BY state"))
         return {state: rows.get(state, 0) for state in STATES}
+
+    def tried_again(self) -> list[Entry]:
+        """Return what failed and is to be tried again at some time, the longest ago first."""
+        return self._entries("state = 'failed' AND next_attempt IS NOT NULL ORDER BY turn")
+
+    def done(self, count: int) -> list[Entry]:
+        """Return the last exposures that are done: published, superseded, or failed for good; the newest first."""
+        return self._entries(f"{_DONE} ORDER BY turn DESC LIMIT ?", count)
+
+    def steps_after(self, number: int, count: int) -> list[tuple[int, str, Step]]:
+        """Return the newest lines of all histories, oldest first, each with its number, which grows, and its exposure's key."""
+        statement = "SELECT id, key, at, state, detail FROM history WHERE id > ? ORDER BY id DESC LIMIT ?"
+        rows = self._rows(statement, number, count)[::-1]
+        with told(self._path):
+            return [(_whole(row), as_text(key), _step(*step)) for row, key, *step in rows]
 
     def sighting(self, path: str) -> Sighting | None:
         """Return what is known of a sub-FITS by its path, or None."""
@@ -182,6 +206,28 @@ class JournalReader:
     def orphans(self) -> list[Sighting]:
         """Return the sub-FITS that belong to no exposure."""
         return self._sightings("key IS NULL ORDER BY path")
+
+    def newest_orphans(self, count: int) -> list[tuple[int, Sighting]]:
+        """Return the orphans that were seen last, each with when that was [ns]; the newest last."""
+        rows = self._rows(
+            "SELECT seen, path, origin, signature, key FROM sub_fits WHERE key IS NULL ORDER BY seen DESC, path LIMIT ?", count
+        )
+        with told(self._path):
+            return [(_whole(seen), _sighting(tuple(row))) for seen, *row in rows[::-1]]
+
+    def count_orphans(self) -> int:
+        """Return how many sub-FITS belong to no exposure."""
+        return _whole(self._rows("SELECT count(*) FROM sub_fits WHERE key IS NULL")[0][0])
+
+    @contextmanager
+    def at_one_moment(self) -> Iterator[None]:
+        """Let all that is asked meanwhile be of one moment; for a reader with a connection of its own."""
+        self._rows("BEGIN")
+        try:
+            yield
+        finally:
+            with told(self._path):
+                self._connection.rollback()
 
     def sightings(self) -> dict[str, Sighting]:
         """Return by path every sub-FITS that was seen, so that a scan need not ask for each."""
@@ -204,7 +250,7 @@ class JournalReader:
         for row in self._connection.execute("SELECT path, origin, signature, key FROM sub_fits"):
             _sighting(row)
         for at, state, detail in self._connection.execute("SELECT at, state, detail FROM history"):
-            Step(at=_whole(at), state=read_state(state), detail=as_text(detail))
+            _step(at, state, detail)
 
     def _entries(self, condition: str, *values: object) -> list[Entry]:
         with self._lock, told(self._path):
@@ -227,26 +273,34 @@ def open_reader(path: str) -> JournalReader:
     Raises
     ------
     ConfigurationError
-        When there is none.
+        When there is none, or it is that of another version of the assembler.
     OutputError
         When it cannot be read just now.
     """
     if not os.path.isfile(path):
-        raise ConfigurationError(f"{path}: there is no journal; name the one that the watcher was given")
+        raise ConfigurationError(f"{path}: there is no journal; name the one that the watcher was given (--journal FILE)")
     with told(path):
         connection = connect(path, "ro")
         try:
-            mark = connection.execute("PRAGMA application_id").fetchone()[0]
+            mark = _mark(connection)
         except sqlite3.Error as error:
             connection.close()
             if _code(error) not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY) or os.path.exists(f"{path}-wal"):
                 raise
             connection = connect(path, "ro&immutable=1")  # closed properly, in a directory where we may not write
-            mark = connection.execute("PRAGMA application_id").fetchone()[0]
-    if mark != APPLICATION:
-        connection.close()
+            mark = _mark(connection)
+    if mark == (APPLICATION, VERSION):
+        return JournalReader(connection, path)
+    connection.close()
+    if mark[0] != APPLICATION:
         raise ConfigurationError(f"{path}: is no journal")
-    return JournalReader(connection, path)
+    raise ConfigurationError(f"{path}: is a journal of format {mark[1]}, not {VERSION}; use the assembler of the watcher that writes it")
+
+
+def _mark(connection: sqlite3.Connection) -> tuple[object, object]:
+    """Return whose file it is, and of which format."""
+    (application,), (version,) = (connection.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version"))
+    return application, version
 
 
 def connect(path: str, mode: str) -> sqlite3.Connection:
@@ -290,20 +344,6 @@ def is_damage(error: sqlite3.Error) -> bool:
     return _code(error) in _DAMAGED
 
 
-def bound(text: str) -> str | bytes:
-    """Return a text as SQLite holds it: as it is, or as bytes where it is a file name that is no UTF-8."""
-    try:
-        raw = text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "replace").decode()
-    return text if text.isascii() or raw == text.encode("utf-8", "replace") else raw
-
-
-def format_signature(signature: Signature | None) -> str | None:
-    """Write a signature as text, since an inode may need all 64 bits, of which SQLite's numbers have 63."""
-    return None if signature is None else " ".join(map(str, signature))
-
-
 def _code(error: sqlite3.Error) -> int:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
@@ -313,7 +353,9 @@ def _marks(values: Iterable[object]) -> str:
 
 
 def _entry(row: tuple[Any, ...], sub_fits: Mapping[str, Sighting]) -> Entry:
-    key, instrument, night, frame, first, state, since, changed, attempts, again, l0, version, *counted, reason = row
+    key, instrument, night, frame, first, state, since, changed, attempts, again, l0, version, *counted, reason, awaited, until, missing = (
+        row
+    )
     name = ExposureName(
         instrument=as_text(instrument), night=as_text(night), frame=None if frame is None else int(as_text(frame)), first=as_text(first)
     )
@@ -331,25 +373,21 @@ def _entry(row: tuple[Any, ...], sub_fits: Mapping[str, Sighting]) -> Entry:
         sub_fits=sub_fits,
         findings=dict(zip(("info", "warning", "error"), map(_whole, counted), strict=True)),
         reason=as_text(reason),
+        awaited=read_awaited(awaited),
+        until=None if until is None else _whole(until),
+        missing=read_missing(missing),
     )
+
+
+def _step(at: object, state: object, detail: object) -> Step:
+    return Step(at=_whole(at), state=read_state(as_text(state)), detail=as_text(detail))
 
 
 def _sighting(row: tuple[Any, ...]) -> Sighting:
     path, origin, signature, key = row
-    read = None
-    if signature is not None:
-        size, modified, inode = map(int, as_text(signature).split(" "))
-        read = (size, modified, inode)
-    return Sighting(path=as_text(path), origin=as_text(origin), signature=read, key="" if key is None else as_text(key))
-
-
-def as_text(value: object) -> str:
-    """Return a text that SQLite holds, as `bound` gave it; raise a TypeError for what is none."""
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "surrogateescape")
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text")
-    return value
+    return Sighting(
+        path=as_text(path), origin=as_text(origin), signature=read_signature(signature), key="" if key is None else as_text(key)
+    )
 
 
 def _whole(value: object) -> int:

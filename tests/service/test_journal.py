@@ -14,13 +14,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from assembler.core.exposure import MISSING_CODES
 from assembler.core.instants import SECOND
 from assembler.core.states import FIRST, LONGEST_PAUSE, OPEN, STEPS
 from assembler.errors import ConfigurationError, InputError, OutputError
 from assembler.fits.blocks import scan
 from assembler.service.finder import find_night
 from assembler.service.journal import Journal
-from assembler.service.journal_reader import ExposureName, Sighting, as_text, bound, open_reader
+from assembler.service.journal_reader import ExposureName, Sighting, open_reader
+from assembler.service.journal_texts import as_text, bound
 from assembler.service.pipeline import assemble
 
 NFS = "1 0 0:1 / / rw - nfs4 server:/ rw"
@@ -171,6 +173,40 @@ def test_a_file_that_was_seen_is_known_by_its_path_and_signature(journal):
     assert journal.read.orphans() == []
 
 
+def test_what_is_awaited_stays_until_it_is_told_anew_or_the_exposure_waits_no_more(tmp_path, clock, journal):
+    def awaited():
+        entry = journal.read.exposure(named(1).key)
+        return entry.awaited, entry.until
+
+    journal.note(named(1), "seen", awaited=("red", "green"), until=5)
+    journal.note(named(1), "waiting", "something else")
+    assert awaited() == (("red", "green"), 5)
+    journal.note(named(1), "waiting", until=6)
+    assert awaited() == (("red", "green"), 6)
+    journal.note(named(1), "waiting", awaited=("g\udcffeen\ud800",))
+    assert awaited() == (("g\udcffeen\ud800",), None)
+    journal.note(named(1), "waiting", awaited=(), until=7)
+    assert awaited() == ((), 7)
+    journal.note(named(1), "ready", awaited=("red",), until=8)
+    assert awaited() == ((), None)
+    journal.note(named(1), "waiting", awaited=("red",), until=8)
+    journal.note_failure(named(1), OutputError("disk full"), 0.0)
+    assert awaited() == ((), None)
+    journal.note(named(1), "waiting", awaited=("red",), until=8)
+    journal.close()
+    again = Journal(tmp_path / "journal.db", clock)
+    assert [(e.awaited, e.until) for e in again.resume()] == [(("red",), 8)]
+    again.close()
+
+
+def test_why_an_l0_lacks_an_origin_is_known_until_another_version_has_it(journal):
+    publish(journal, named(1), missing={"red": "truncated", "green": "absent"})
+    journal.note(named(1), "waiting", "red again")
+    assert journal.read.exposure(named(1).key).missing == {"red": "truncated", "green": "absent"}
+    publish(journal, named(1), version=2, missing={})
+    assert journal.read.exposure(named(1).key).missing == {}
+
+
 def test_two_exposures_are_never_mixed(journal):
     journal.note(named(1), "seen", sub_fits=[sub("/data/red")])
     with pytest.raises(ValueError, match="cannot belong to"):
@@ -266,6 +302,15 @@ def test_a_reader_of_what_is_no_journal_is_told_so(tmp_path):
         open_reader(str(tmp_path / "text.db"))
 
 
+def test_a_reader_of_the_journal_of_another_version_is_told_so(tmp_path, journal):
+    journal.close()
+    connection = sqlite3.connect(tmp_path / "journal.db")
+    connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    with pytest.raises(ConfigurationError, match="is a journal of format 1, not 2"):
+        open_reader(str(tmp_path / "journal.db"))
+
+
 def test_a_network_file_system_is_refused(tmp_path, clock):
     with pytest.raises(ConfigurationError, match=r"network file system \(nfs4\).*local disk"):
         Journal(tmp_path / "sub" / "journal.db", clock, NFS)
@@ -306,15 +351,19 @@ def test_an_exposure_that_is_tried_for_ever_has_a_bounded_history(journal):
 def test_a_journal_that_is_made_anew_from_the_l0s_tells_what_was_noted(kpf, tmp_path, clock, make, journal):
     night = kpf_night.make_night(tmp_path / "data", exposures=3)
     paths = []
+    night.sub_fits(night.frames[1])["red"].unlink()
     for frame in night.frames:
         outcome = make(find_night(kpf, night.directory, frame))
+        missing = {f.origin: f.code for f in outcome.plan.findings if f.code in MISSING_CODES}
         name = ExposureName(instrument=kpf.name, night=str(night.directory), frame=frame)
-        found = {o: Sighting(path=str(p), origin=o, signature=scan(str(p)).signature) for o, p in night.sub_fits(frame).items()}
+        found = {
+            o: Sighting(path=str(p), origin=o, signature=scan(str(p)).signature) for o, p in night.sub_fits(frame).items() if p.exists()
+        }
         journal.note(name, "seen", sub_fits=found.values())
         counted = {s: sum(f.severity == s for f in outcome.plan.findings) for s in ("info", "warning", "error")}
         for state in ("ready", "assembling", "verified"):
             journal.note(name, state)
-        journal.note(name, "published", l0=str(outcome.path), version=1, findings=counted)
+        journal.note(name, "published", l0=str(outcome.path), version=1, findings=counted, missing=missing)
         paths.append(outcome.path)
     (tmp_path / "out" / "no_l0.fits").write_bytes(night.sub_fits(night.frames[0])["red"].read_bytes())
     paths.append(tmp_path / "out" / "no_l0.fits")
@@ -336,7 +385,7 @@ def test_a_journal_that_is_made_anew_from_the_l0s_tells_what_was_noted(kpf, tmp_
 def told(entry) -> tuple:
     """Return what of an entry the L0 tells, too."""
     paths = {o: s.path for o, s in entry.sub_fits.items()}
-    return (entry.name, entry.state, entry.attempts, entry.l0, entry.version, paths, entry.findings, entry.reason)
+    return (entry.name, entry.state, entry.attempts, entry.l0, entry.version, paths, entry.findings, entry.reason, entry.missing)
 
 
 @pytest.mark.parametrize("backwards", [False, True])

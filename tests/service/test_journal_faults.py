@@ -300,7 +300,7 @@ def test_random_bytes_are_moved_aside(tmp_path_factory, data, begins):
     assert use(directory).moved_aside
 
 
-@pytest.mark.parametrize("statement", ["CREATE TABLE t (x)", "DROP TABLE marks", "PRAGMA user_version = 2", "PRAGMA application_id = 1"])
+@pytest.mark.parametrize("statement", ["CREATE TABLE t (x)", "DROP TABLE marks", "PRAGMA user_version = 1", "PRAGMA application_id = 1"])
 def test_a_file_of_another_program_or_schema_is_moved_aside_whole(tmp_path, template, statement):
     path = tmp_path / "journal.db"
     if statement != "CREATE TABLE t (x)":
@@ -321,6 +321,11 @@ def test_a_file_of_another_program_or_schema_is_moved_aside_whole(tmp_path, temp
         "UPDATE sub_fits SET signature = '1 2'",
         "UPDATE history SET state = 'gone' WHERE id = 3",
         "UPDATE exposures SET attempts = 'many'",
+        "UPDATE exposures SET awaited = '{}'",
+        "UPDATE exposures SET awaited = '[1]'",
+        "UPDATE exposures SET missing = 'red'",
+        "UPDATE exposures SET missing = printf('%.*c', 100000, '[')",
+        "UPDATE exposures SET until = 'soon'",
         "DELETE FROM exposures WHERE frame = '3'",
     ],
 )
