@@ -21,6 +21,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -102,10 +103,8 @@ class Guest:
 
     def stop(self) -> None:
         """End it, and every process that it made."""
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self.process.wait()
         self.reader.join(ENDING)
 
@@ -152,10 +151,8 @@ def finish(guest: Guest, limit: float) -> int:
     guest.wait_for("end", limit)
     status = guest.status()
     if status is not None:
-        try:
+        with suppress(subprocess.TimeoutExpired):
             guest.process.wait(ENDING)
-        except subprocess.TimeoutExpired:
-            pass
         return status
     passed = time.monotonic() - begin
     told = f"took more than {limit:g} s" if passed >= limit else f"was lost with its guest after {passed:.0f} s"
