@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 
 HERE = Path(__file__).parent
 THREADS = "4"
+PATIENCE = 60
 NEW_MOUNTS, BIND, PRIVATE = 0x20000, 4096, 16384 | 1 << 18
 """Of unshare(2) and mount(2)."""
 
@@ -29,7 +31,10 @@ class Mounts:
     export: Path
 
     def names(self) -> list[str]:
-        """Return what is in it, as the server knows."""
+        """Return what is in it, as the server knows; a file that was removed while it was open goes a little later."""
+        deadline = time.monotonic() + PATIENCE
+        while any(name.startswith(".nfs") for _, _, names in os.walk(self.export) for name in names) and time.monotonic() < deadline:
+            time.sleep(0.05)
         return sorted(os.listdir(self.export))
 
 
@@ -51,7 +56,7 @@ class Hosts:
         def run_one(side: Path, work: Callable[[], object]) -> None:
             try:
                 self._mount(side)
-                ready.wait(60)
+                ready.wait(PATIENCE)
                 work()
             except BaseException as error:  # noqa: BLE001 - raised below
                 ready.abort()
