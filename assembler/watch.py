@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from assembler import __version__
-from assembler.options import CORRECTIONS, HISTORY, INSTRUMENT, JOURNAL, duration, journal_of, load_corrections, load_named
+from assembler.options import CORRECTIONS, HISTORY, INSTRUMENT, JOURNAL, default_journal, duration, load_corrections, load_named
 
 if TYPE_CHECKING:
     from assembler.service.health import Health
@@ -83,7 +83,7 @@ def watch(
     setup = _read(yaml, corrections)
     instrument = setup.instrument
     target = Path(os.path.abspath(out if out is not None else Path(place) / instrument.output))
-    kept_in = journal_of(journal, instrument.name)
+    kept_in = Path(journal) if journal else default_journal(instrument.name, os.environ, Path.home())
     check_place(os.path.realpath(kept_in), read_mountinfo())
     steady = _steady_clock()
     with ExitStack() as stack:

@@ -43,8 +43,8 @@ def scan(path: str) -> SubFits:
 
 def scan_open(stream: IO[bytes], compressed: bool, path: str) -> SubFits:
     """Find the HDUs of a FITS file that `open_fits` gave; raise what `scan` does."""
-    signature = signature_of(stream)
     try:
+        signature = signature_of(stream)
         hdus, trailing = _scan(stream, path, None if compressed else signature[0])
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(f"{path}: the gzip stream is broken: {error}", path=path, reason="truncated") from error
@@ -56,8 +56,8 @@ def scan_open(stream: IO[bytes], compressed: bool, path: str) -> SubFits:
 def scan_primary(path: str) -> SubFits:
     """Find the first HDU of a FITS file only; the rest of the file is not looked at."""
     with open_fits(path) as (stream, compressed):
-        signature = signature_of(stream)
         try:
+            signature = signature_of(stream)
             hdu, _ = _read_header(stream, path, 0, 0, _first_block(stream, path))
         except (EOFError, zlib.error, OSError) as error:
             raise InputError(f"{path}: cannot be read: {error}", path=path) from error
@@ -71,7 +71,7 @@ def open_fits(path: str) -> Iterator[tuple[IO[bytes], bool]]:
     Raises
     ------
     InputError
-        When it cannot be opened or is no regular file.
+        When it cannot be opened or read, or is no regular file.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -79,11 +79,16 @@ def open_fits(path: str) -> Iterator[tuple[IO[bytes], bool]]:
         raise InputError(f"{path}: there is no such file", path=path, reason="absent") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path!a}: cannot be opened: {error}", path=path) from error
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    try:
+        regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        compressed = regular and os.pread(descriptor, 2, 0) == _GZIP
+    except OSError as error:  # the disk fails, or another host removed the file right after it was opened
+        os.close(descriptor)
+        raise InputError(f"{path}: cannot be read: {error.strerror}", path=path) from error
+    if not regular:
         os.close(descriptor)
         raise InputError(f"{path}: is no regular file", path=path)
     with open(descriptor, "rb", buffering=0) as file:
-        compressed = os.pread(descriptor, 2, 0) == _GZIP
         if not compressed:
             yield file, False
             return

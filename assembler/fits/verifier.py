@@ -115,17 +115,26 @@ def _sums(found: SubFits) -> list[int]:
 
 
 def _sums_of(path: str, parts: Sequence[tuple[int, int, int]]) -> list[tuple[int, int]]:
-    """Return the sums of parts of a file, each an HDU's number, an offset and a length [bytes], a multiple of 4."""
+    """Return the sums of parts of a file, each an HDU's number, an offset and a length [bytes], a multiple of 4.
+
+    Raises
+    ------
+    VerificationError
+        When they cannot be read.
+    """
     results = []
     buffer = memoryview(bytearray(min(_BUFFER, max((length for _, _, length in parts), default=0))))
-    with open_fits(path) as (stream, _):
-        for index, offset, length in parts:
-            stream.seek(offset)
-            total, left = 0, length
-            while left and (part := fill(stream, buffer[: min(len(buffer), left)])):
-                total += word_sum(part)
-                left -= len(part)
-            results.append((index, fold(total)))
+    try:
+        with open_fits(path) as (stream, _):
+            for index, offset, length in parts:
+                stream.seek(offset)
+                total, left = 0, length
+                while left and (part := fill(stream, buffer[: min(len(buffer), left)])):
+                    total += word_sum(part)
+                    left -= len(part)
+                results.append((index, fold(total)))
+    except (OSError, InputError) as error:  # it was whole when it was scanned
+        raise VerificationError(f"{path}: cannot be read again: {error}") from error
     return results
 
 

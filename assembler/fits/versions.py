@@ -151,12 +151,13 @@ def _remove_drafts(directory: Path, filename: str, *, but: Draft) -> None:
 
 def _take(target: Draft, final: Path) -> bool:
     """Rename the draft to the final name; False where the draft is gone."""
-    mine = signature_of(target.lock)
+    mine = None
     try:
+        mine = signature_of(target.lock)  # over a network this may tell already that it is gone
         os.rename(target.path, final)
     except OSError as error:
         # Over a network the answer may be lost; the file that has the name now tells.
-        if _signature(final) != mine:
+        if mine is None or _signature(final) != mine:
             if error.errno in (errno.ENOENT, errno.ESTALE):
                 return False
             raise

@@ -243,7 +243,7 @@ def _copy_job(job: list[Piece], target: _Opened | None) -> list[tuple[int, int]]
     buffer = memoryview(bytearray(min(BUFFER, max(p.length for p in job))))
     results = []
     with open_fits(source.path) as (stream, _):
-        _check_unchanged(signature_of(stream), source)
+        _check_unchanged(stream, source)
         for piece in sorted(job, key=lambda p: p.start):
             total, done = 0, 0
             try:
@@ -263,11 +263,15 @@ def _copy_job(job: list[Piece], target: _Opened | None) -> list[tuple[int, int]]
             if target and piece.length >= BUFFER:
                 _write_out(target.descriptor, piece.target, piece.length)
             results.append((piece.hdu, fold(total)))
-        _check_unchanged(signature_of(stream), source)
+        _check_unchanged(stream, source)
     return results
 
 
-def _check_unchanged(signature: tuple[int, int, int], source: Source) -> None:
+def _check_unchanged(stream: IO[bytes], source: Source) -> None:
+    try:
+        signature = signature_of(stream)
+    except OSError as error:  # its server went away, or another host removed it
+        raise InputError(f"{source.path}: cannot be read: {error.strerror}", path=source.path, retry=True) from error
     if signature != source.signature:
         told = f"{source.path}: changed while it was assembled"
         raise InputError(told, path=source.path, reason="still-growing", retry=True)

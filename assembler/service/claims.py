@@ -5,10 +5,11 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from assembler.errors import OutputError
 
@@ -18,6 +19,8 @@ _SUFFIX = ".part"
 _LONGEST = 4096
 _LONGEST_TEXT = 80
 _GONE = (errno.ENOENT, errno.ESTALE)
+
+Told = TypeVar("Told")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,13 +84,15 @@ class Claims:
         OutputError
             When it cannot be read, or is no file.
         """
-        with self._telling("read"), self._open(name) as descriptor:
-            if descriptor is None:
-                return None
+
+        def look(descriptor: int) -> tuple[bytes, int]:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise OutputError(f"{self.directory / name} is no regular file; remove it, it stands where a watcher's lease belongs")
             return os.pread(descriptor, _LONGEST, 0), status.st_mtime_ns
+
+        with self._telling("read"):
+            return self._open(name, look)
 
     def touch(self, name: str) -> tuple[int, int] | None:
         """Have the server set a file's modification time; return the one before and the new one [ns], None when it is gone.
@@ -97,12 +102,14 @@ class Claims:
         OutputError
             When it cannot be touched.
         """
-        with self._telling("renewed"), self._open(name) as descriptor:
-            if descriptor is None:
-                return None
+
+        def renew(descriptor: int) -> tuple[int, int]:
             before = os.fstat(descriptor).st_mtime_ns
             os.utime(descriptor)
             return before, os.fstat(descriptor).st_mtime_ns
+
+        with self._telling("renewed"):
+            return self._open(name, renew)
 
     def expire(self, name: str) -> None:
         """Make a file so old that its claim has expired.
@@ -112,9 +119,8 @@ class Claims:
         OutputError
             When it cannot be touched.
         """
-        with self._telling("released"), self._open(name) as descriptor:
-            if descriptor is not None:
-                os.utime(descriptor, ns=(0, 0))
+        with self._telling("released"):
+            self._open(name, lambda descriptor: os.utime(descriptor, ns=(0, 0)))
 
     def write(self, content: bytes) -> str:
         """Write a temporary file, and return its name.
@@ -170,23 +176,21 @@ class Claims:
     def _is_linked(self, name: str, number: int) -> bool:
         if number not in self.scan()[0]:
             return False
-        with self._open(name) as one, self._open(name_of(number)) as other:
-            return one is not None and other is not None and os.path.sameopenfile(one, other)
+        claim = name_of(number)
+        return bool(self._open(name, lambda one: self._open(claim, lambda other: os.path.sameopenfile(one, other))))
 
-    @contextmanager
-    def _open(self, name: str) -> Iterator[int | None]:
-        """Open a file, for reading only; None when it is gone."""
+    def _open(self, name: str, action: Callable[[int], Told]) -> Told | None:
+        """Open a file, for reading only, and do something with it; None when it is gone, be it only after it was opened."""
         try:
             descriptor = os.open(self.directory / name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                return action(descriptor)
+            finally:
+                os.close(descriptor)
         except OSError as error:
             if error.errno not in _GONE:
                 raise
-            yield None
-            return
-        try:
-            yield descriptor
-        finally:
-            os.close(descriptor)
+            return None
 
     @contextmanager
     def _telling(self, what: str) -> Iterator[None]:

@@ -56,10 +56,14 @@ def find_night(instrument: Instrument, night: Path, frame: int) -> Found:
     Raises
     ------
     InputError
-        When there is no such directory.
+        When there is no such directory, or it cannot be read.
     """
-    if not night.is_dir():
-        raise InputError(f"{night}: there is no such directory")
+    try:
+        _names(night)
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(f"{night}: there is no such directory") from None
+    except OSError as error:
+        raise InputError(f"{night}: cannot be read: {error.strerror}") from error
     paths = {}
     for origin in instrument.origins:
         if origin.match == "frame":
@@ -128,10 +132,10 @@ def fitting_files(origin: Origin, night: Path) -> list[tuple[str, int | None]]:
     directory = night / folder
     pattern = _regex(base)
     try:
-        with os.scandir(directory) as entries:
-            fitting = [(e.name, found) for e in entries if (found := pattern.fullmatch(e.name)) and not e.name.startswith(".")]
+        names = _names(directory)
     except OSError:
         return []
+    fitting = [(name, found) for name in names if (found := pattern.fullmatch(name)) and not name.startswith(".")]
     return sorted(
         (os.path.abspath(directory / name), int(found.group("frame")) if "frame" in found.groupdict() else None) for name, found in fitting
     )
@@ -141,6 +145,22 @@ def fits_pattern(origin: Origin, path: str) -> bool:
     """Tell whether a path ends as an origin's pattern says, with as many directories as the pattern has."""
     depth = origin.files.count("/") + 1
     return bool(_regex(origin.files).fullmatch("/".join(path.split("/")[-depth:])))
+
+
+def _names(directory: Path) -> list[str]:
+    """Return the names in a directory, though it may have been missed before it was there: then scanning above shows it.
+
+    Raises
+    ------
+    OSError
+        When it is not there, or cannot be read.
+    """
+    try:
+        return os.listdir(directory)
+    except FileNotFoundError:
+        if not directory.name or directory.name not in _names(directory.parent):
+            raise
+        return os.listdir(directory)
 
 
 def _scan_all(paths: Mapping[str, str]) -> tuple[dict[str, SubFits], list[Missing]]:

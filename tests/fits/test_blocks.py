@@ -1,5 +1,6 @@
 """Blocks: every HDU of a good file is found, and no bad file does more than raise one clear error."""
 
+import errno
 import gzip
 import os
 import tempfile
@@ -161,3 +162,23 @@ def test_flipped_bytes_of_a_gzip_stream_raise_nothing_else(flips):
     for place, value in flips:
         data[place % len(data)] = value
     survives(bytes(data))
+
+
+@pytest.mark.parametrize("read", [scan, scan_primary])
+@pytest.mark.parametrize(("call", "number"), [("fstat", 1), ("fstat", 2), ("pread", 1)])
+def test_a_file_that_another_host_removes_while_it_is_opened_is_one_clear_error(tmp_path, monkeypatch, read, call, number):
+    path = write(tmp_path, whole())
+    real, calls = getattr(os, call), []
+
+    def stale(*arguments):
+        calls.append(arguments)
+        if len(calls) == number:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return real(*arguments)
+
+    before = os.listdir("/proc/self/fd")
+    monkeypatch.setattr(os, call, stale)
+    with pytest.raises(InputError, match=r"sub\.fits: cannot be read: .*Stale file handle"):
+        read(path)
+    monkeypatch.undo()
+    assert os.listdir("/proc/self/fd") == before

@@ -2,7 +2,6 @@
 
 import errno
 import itertools
-import json
 import os
 import random
 import shutil
@@ -12,54 +11,14 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from standins import NAME, chain, look, replace_once, write
 from turns import done_before, take_turns
 
 from assembler.errors import OutputError, VerificationError
 from assembler.fits.verifier import verify_file
-from assembler.fits.versions import Standing, standing_l0, supersede_l0
-from assembler.fits.writer import draft, remove_abandoned
+from assembler.fits.versions import standing_l0, supersede_l0
+from assembler.fits.writer import draft
 from assembler.service.reader import explain, verify_l0
-
-NAME = "x.fits"
-
-
-def look(path: Path) -> tuple[dict[str, object], Standing]:
-    """Read a stand-in for an L0, which tells its version and which one it replaced."""
-    with path.open("rb", buffering=0) as file:
-        status = os.fstat(file.fileno())
-        told = json.loads(file.read())
-    signature = (status.st_size, status.st_mtime_ns, status.st_ino)
-    return told, Standing(path=path, version=told["version"], written="", signature=signature)
-
-
-def write(path: Path, told: dict[str, object]) -> None:
-    path.write_text(json.dumps(told))
-
-
-def replace_once(directory: Path, who: str, won: list[str]) -> None:
-    """Make the next version, and plan again as often as somebody else is faster."""
-    for turn in itertools.count():
-        remove_abandoned(directory, NAME)
-        old, standing = look(directory / NAME)
-        with draft(directory, NAME) as target:
-            mine = {"version": standing.version + 1, "id": f"{who}{turn}", "over": old["id"]}
-            try:
-                write(target.path, mine)
-            except FileNotFoundError:
-                continue
-            if supersede_l0(target, NAME, standing):
-                won.append(str(mine["id"]))
-                return
-
-
-def chain(directory: Path) -> list[str]:
-    """Check that every version is there once, each made over the one before; return who made them."""
-    newest, standing = look(directory / NAME)
-    older = [look(directory / "superseded" / f"x.v{number}.fits")[0] for number in range(1, standing.version)]
-    versions = [*older, newest]
-    assert [v["version"] for v in versions] == list(range(1, standing.version + 1))
-    assert [v["over"] for v in versions] == [None, *(v["id"] for v in versions[:-1])]
-    return [str(v["id"]) for v in versions]
 
 
 def play(seed: int, workers: int, kills: int) -> None:
@@ -133,6 +92,25 @@ def test_a_call_that_was_done_though_the_answer_was_lost_counts(tmp_path, event,
     assert won == ["mine0"]
     assert chain(tmp_path) == ["first", "mine0"]
     assert sorted(os.listdir(tmp_path)) == ["superseded", NAME]
+
+
+def test_a_draft_that_another_host_removed_is_told_to_be_planned_again(tmp_path, monkeypatch):
+    """Over a network, asking for the size of an open file fails then."""
+    write(tmp_path / NAME, {"version": 1, "id": "first", "over": None})
+    _, standing = look(tmp_path / NAME)
+    real = os.fstat
+    with draft(tmp_path, NAME) as target:
+        inode = target.path.stat().st_ino
+
+        def stale(descriptor: int) -> os.stat_result:
+            if real(descriptor).st_ino == inode:
+                target.path.unlink()
+                raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+            return real(descriptor)
+
+        monkeypatch.setattr(os, "fstat", stale)
+        assert supersede_l0(target, NAME, standing) is None
+    assert chain(tmp_path) == ["first"]
 
 
 def test_a_file_that_is_not_the_one_planned_against_stays(tmp_path):

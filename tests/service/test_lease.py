@@ -1,5 +1,6 @@
 """The lease: one holder, whatever is killed, stopped, lost on the way, or shown by a clock."""
 
+import errno
 import json
 import os
 import shutil
@@ -7,13 +8,12 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from lease_workers import PATIENCE, Workers, until
 
 from assembler.errors import OutputError
 from assembler.service.claims import Claims, Identity, has_ended, name_of, this_process
@@ -22,81 +22,7 @@ from assembler.service.lease import Lease, holder
 TERM = 0.4
 LONG = 600.0
 RACERS = 4
-PATIENCE = 60
 STRACE = shutil.which("strace")
-
-WORKER = """
-import os, sys, time
-directory, term, offset, mode = sys.argv[1], float(sys.argv[2]), float(sys.argv[3]), sys.argv[4]
-for name in ("time", "monotonic"):  # the local clock is off, and the lease must not care
-    setattr(time, name, lambda told=getattr(time, name): told() + offset)
-for name in ("time_ns", "monotonic_ns"):
-    setattr(time, name, lambda told=getattr(time, name): told() + int(offset * 1e9))
-from pathlib import Path
-from assembler.service.claims import this_process
-from assembler.service.lease import Lease
-
-def say(what, number):
-    print(what, number, flush=True)
-
-identity = this_process("test", time.time_ns())
-rounds = 0
-while rounds < 10:
-    lease = Lease.acquire(Path(directory), term, identity)
-    if lease is None:
-        time.sleep(0.005)
-        continue
-    say("held", lease.number)
-    if mode == "race":
-        witness = os.open(f"{directory}/witness", os.O_CREAT | os.O_EXCL)  # fails when two hold the lease
-        time.sleep(0.003)
-        assert lease.renew() and lease.is_mine()
-        os.close(witness)
-        os.unlink(f"{directory}/witness")
-        lease.release()
-        rounds += 1
-    else:
-        while True:
-            number = lease.number
-            if not lease.renew():
-                break
-            if lease.number != number:
-                say("held", lease.number)
-            time.sleep(term / 20)
-        say("lost", number)
-"""
-
-
-class Workers:
-    """Processes that want the lease, and what they said."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.processes: list[subprocess.Popen] = []
-
-    def start(self, *, term: float = TERM, offset: float = 0.0, mode: str = "hold") -> subprocess.Popen:
-        with (self.directory.parent / f"said-{len(self.processes)}").open("wb") as said:
-            program = [sys.executable, "-c", WORKER, str(self.directory), str(term), str(offset), mode]
-            self.processes.append(subprocess.Popen(program, stdout=said, stderr=subprocess.STDOUT))
-        return self.processes[-1]
-
-    def said(self, process: subprocess.Popen | None = None) -> list[str]:
-        """Return the whole lines of one process, or of all."""
-        places = [self.processes.index(process)] if process else range(len(self.processes))
-        texts = [(self.directory.parent / f"said-{place}").read_text() for place in places]
-        return [line for text in texts for line in text.rpartition("\n")[0].splitlines()]
-
-    def holder(self) -> subprocess.Popen:
-        """Return the process that the directory names."""
-        until(lambda: holder(self.directory))
-        pid = holder(self.directory).identity.pid
-        return next(p for p in self.processes if p.pid == pid)
-
-    def stop(self) -> None:
-        for process in self.processes:
-            with suppress(ProcessLookupError):
-                process.kill()
-            process.wait()
 
 
 @pytest.fixture
@@ -107,16 +33,9 @@ def out(tmp_path) -> Path:
 
 @pytest.fixture
 def workers(out):
-    found = Workers(out)
+    found = Workers(out.parent)
     yield found
     found.stop()
-
-
-def until(state) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not state():
-        assert time.monotonic() < deadline, "it never came to that"
-        time.sleep(0.01)
 
 
 def identity(name: str = "one") -> Identity:
@@ -138,48 +57,48 @@ def names(out: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("offsets", [(0.0,) * RACERS, (0.0, -86400.0, 86400.0, -3.0)], ids=["true-clocks", "clocks-that-are-off"])
-def test_of_racing_processes_one_holds_at_a_time(workers, offsets):
+def test_of_racing_processes_one_holds_at_a_time(workers, out, offsets):
     """Each makes a file that must not be there while it holds the lease, ten times."""
-    racers = [workers.start(term=LONG, offset=offset, mode="race") for offset in offsets]
+    racers = [workers.start(out, term=LONG, offset=offset, mode="race") for offset in offsets]
     assert [racer.wait(PATIENCE) for racer in racers] == [0] * RACERS, workers.said()
     held = [int(line.split()[1]) for line in workers.said()]
     assert sorted(held) == list(range(1, 10 * RACERS + 1))
-    assert names(workers.directory) == [name_of(10 * RACERS)]
+    assert names(out) == [name_of(10 * RACERS)]
 
 
-def test_of_a_holder_that_is_killed_exactly_one_takes_over(workers):
-    first = workers.start()
+def test_of_a_holder_that_is_killed_exactly_one_takes_over(workers, out):
+    first = workers.start(out)
     until(lambda: workers.said(first))
     for offset in (0.0, -86400.0, 86400.0):
-        workers.start(offset=offset)
+        workers.start(out, offset=offset)
     first.kill()
     number = int(workers.said(first)[-1].split()[1]) + 1
     until(lambda: f"held {number}" in workers.said())
     assert workers.said().count(f"held {number}") == 1
-    until(lambda: workers.holder() is not first)
+    until(lambda: workers.holder(out) is not first)
 
 
-def test_a_holder_that_was_stopped_for_longer_than_the_term_notices_that_it_lost(workers):
-    first = workers.start()
+def test_a_holder_that_was_stopped_for_longer_than_the_term_notices_that_it_lost(workers, out):
+    first = workers.start(out)
     until(lambda: workers.said(first))
-    workers.start()
+    workers.start(out)
     first.send_signal(signal.SIGSTOP)
-    until(lambda: workers.holder() is not first)
+    until(lambda: workers.holder(out) is not first)
     first.send_signal(signal.SIGCONT)
     until(lambda: any(line.startswith("lost") for line in workers.said(first)))
     held = [line for line in workers.said() if line.startswith("held")]
     assert len(held) == len(set(held))
 
 
-def test_a_holder_that_was_stopped_while_nobody_asked_goes_on_under_the_next_number(workers):
-    first = workers.start()
+def test_a_holder_that_was_stopped_while_nobody_asked_goes_on_under_the_next_number(workers, out):
+    first = workers.start(out)
     until(lambda: workers.said(first))
 
     def goes_on() -> bool:
         """Stop it, for as long as its claim says then; where that hits it in the middle of renewing, it may not be late."""
         first.send_signal(signal.SIGSTOP)
         os.waitpid(first.pid, os.WUNTRACED)
-        age(workers.directory, holder(workers.directory).number, 10 * TERM)
+        age(out, holder(out).number, 10 * TERM)
         first.send_signal(signal.SIGCONT)
         return len(workers.said(first)) > 1
 
@@ -308,6 +227,23 @@ else:
     else:
         pytest.skip("no name space and no mount is to be had here")
     assert result.stdout.startswith(f"True {out}: the watcher's lease cannot be taken: Read-only file system; "), result.stderr
+
+
+@pytest.mark.parametrize("call", ["fstat", "utime", "pread"])
+def test_a_claim_that_another_host_removes_right_after_it_was_opened_is_gone(out, monkeypatch, call):
+    """Over a network, what is asked of an open file fails then."""
+    claims = Claims(out)
+    mine = Lease.acquire(out, LONG, identity())
+
+    def stale(*_, **__):
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    monkeypatch.setattr(os, call, stale)
+    told = [claims.read(name_of(1)) if call != "utime" else None, claims.touch(name_of(1)) if call != "pread" else None]
+    claims.expire(name_of(1))
+    held = mine.renew()
+    monkeypatch.undo()
+    assert (told, held) == ([None, None], False)
 
 
 @pytest.mark.parametrize("late", [False, True])
