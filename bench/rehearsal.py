@@ -56,7 +56,9 @@ def rehearse(told: argparse.Namespace, work: Path) -> int:
     night = kpf_night.make_night(work / "recorded", exposures=told.exposures, shape=(8, 6))
     yaml, report = work / "kpf.yaml", work / "report.json"
     text = (ROOT / "prefixes.yaml").read_text(encoding="utf-8")
-    yaml.write_text(re.sub(r"readout: \d+ s", "readout: 0 s", text.replace("margin: 60 s", f"margin: {WAITS / told.speed} s")), encoding="utf-8")
+    yaml.write_text(
+        re.sub(r"readout: \d+ s", "readout: 0 s", text.replace("margin: 60 s", f"margin: {WAITS / told.speed} s")), encoding="utf-8"
+    )
     played = work / "played"
     played.mkdir()
     simulate = [*PROGRAM, "simulate", str(night.directory), "--to", str(played), "-i", str(yaml), "--report", str(report)]
@@ -65,7 +67,7 @@ def rehearse(told: argparse.Namespace, work: Path) -> int:
     watcher = Watched(work, yaml)
     begun = time.monotonic()
     with (work / "simulate.log").open("wb") as log:
-        player = subprocess.Popen(simulate, stdout=log, stderr=log)  # noqa: S603
+        player = subprocess.Popen(simulate, stdout=log, stderr=log)
         watcher.begin()
         chance = random.Random(told.seed)
         pause = told.exposures * told.spacing / told.speed / max(1, told.kills)
@@ -108,7 +110,7 @@ class Watched:
     def begin(self) -> None:
         """Begin to watch."""
         with (self.work / "watch.log").open("ab") as log:
-            self._process = subprocess.Popen(self._command, stdout=log, stderr=log)  # noqa: S603
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
 
     def kill(self) -> None:
         """Kill it, wherever it is."""
@@ -195,7 +197,7 @@ def compare(report: dict, work: Path) -> list[str]:
     wrong += [f"left behind: {name}" for name in left]
     wrong += [f"{key} was published {count} times" for key, count in published.items() if count > 3]
     for begin in range(0, len(l0s), 200):
-        done = subprocess.run([*PROGRAM, "verify", *map(str, l0s[begin : begin + 200])], capture_output=True, check=False)  # noqa: S603
+        done = subprocess.run([*PROGRAM, "verify", *map(str, l0s[begin : begin + 200])], capture_output=True, check=False)
         if done.returncode:
             wrong.append(f"verify: {done.stderr.decode()[-500:]}")
     return wrong

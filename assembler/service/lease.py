@@ -2,7 +2,8 @@
 
 A claim is a file ``.watcher.lease.000042`` that says who made it. The highest number holds the lease; its holder renews it by
 touching it. A claim that was not touched for a term, or whose process is known to have ended because this kernel had it, may be
-outdone by linking another one to the next number, which link(2) gives to one only. All times are modification times that the file server set, so that no host's clock counts.
+outdone by linking another one to the next number, which link(2) gives to one only. All times are modification times that the file
+server set, so that no host's clock counts.
 
 A lease cannot stop a holder that was paused (a suspended host, a file server that was away) and goes on where it was: until it
 asks again it believes that it holds. The lease saves two watchers from doing the same work. That no L0 is written twice is due to

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from assembler.core.instrument import Instrument
+from assembler.core.instrument import Instrument, Origin
 from assembler.core.versions import SUPERSEDED
 from assembler.service.finder import fitting_files
 
@@ -87,6 +87,15 @@ class Scanner:
             if night in self._active or self._names.get(night) != names:
                 yield night, files
             self._names[night] = names
+
+    def find(self, origin: Origin, path: str) -> Spotted | None:
+        """Return what a path below the place names, by scanning its directory; None when it is not there, or is no sub-FITS."""
+        night = path.rsplit("/", origin.files.count("/") + 1)[0]
+        if night != self.place and os.path.dirname(night) != self.place:
+            return None
+        return next(
+            (Spotted(night=night, origin=origin.name, path=p, frame=f) for p, f in fitting_files(origin, Path(night)) if p == path), None
+        )
 
     def directories(self) -> tuple[str, ...]:
         """Return the directories of which a change should be told at once."""

@@ -13,8 +13,9 @@ from assembler.core.instants import SECOND
 from assembler.core.instrument import Instrument
 from assembler.core.readiness import Arrival, Flight, Round
 from assembler.core.states import FINAL
-from assembler.errors import AssemblerError, InputError, OutputError, VerificationError
+from assembler.errors import AssemblerError, InputError, OutputError, TelemetryError, VerificationError
 from assembler.fits.blocks import scan_primary
+from assembler.service.announced import Announcements, Refused, accept
 from assembler.service.board import Board, Key, name_of
 from assembler.service.diary import Diary
 from assembler.service.health import Health
@@ -144,6 +145,8 @@ class Watcher:
         self._hold: dict[str, int] = {}
         self._unreadable: dict[str, int] = {}
         self._unanswered: dict[str, Order] = {}
+        self._announcements = Announcements(setup.instrument)
+        self._next_news = 0
 
     def round(self, closed: Sequence[str] = ()) -> int:
         """Go round once, and return when to do so again at the latest [ns], by the steady clock.
@@ -161,6 +164,7 @@ class Watcher:
         for night, spotted in self.scanner.scan():
             self._load(night, spotted)
             self.tracker.spot(spotted, now)
+        self._hear(now)
         self.tracker.was_closed(closed, now)
         for night, arrival in self.tracker.look_around(now):
             self._arrive(night, arrival)
@@ -232,6 +236,27 @@ class Watcher:
             self._diary.note_sub_fits(learnt)
         if entries:
             self._log.info("night_taken_over", night=night, exposures=len(entries))
+
+    def _hear(self, now: int) -> None:
+        """Look for the sub-FITS that telemetry announces, wherever in the place they are."""
+        if self._lender is None or self._lender.failure or now < self._next_news:
+            return
+        self._next_news = now + SCAN
+        try:
+            news = self._announcements.ask(self._lender.lend(), self._clock())
+        except TelemetryError as error:
+            self._lender.failed(error)
+            return
+        for told in news:
+            path = accept(told.text, self.scanner.directories(), told.origin)
+            if isinstance(path, Refused):
+                self._log.warning("announcement_refused", origin=told.origin.name, reason=path.reason)
+                continue
+            spotted = self.scanner.find(told.origin, path)
+            if spotted:
+                self.scanner.touch(spotted.night)
+                self._load(spotted.night, [spotted])
+                self.tracker.spot([spotted], now)
 
     def _arrive(self, night: str, arrival: Arrival) -> None:
         self.board.arrive(night, arrival)
