@@ -46,6 +46,7 @@ class Scanner:
         self._out = os.path.abspath(out)
         self._device: int | None = None
         self._is_night = False
+        self._has_nights = False
         self._active: list[str] = []
         self._others: list[str] = []
         self._names: dict[str, int] = {}
@@ -76,13 +77,14 @@ class Scanner:
 
     def scan(self) -> Iterator[tuple[str, list[Spotted]]]:
         """Return by night what there is, in those that are active and in those where it is not what it was; the newest night first."""
-        here = [] if not self._is_night and self._names else self._files(self.place)
+        here = [] if self._has_nights else self._files(self.place)
         self._is_night = self._is_night or bool(here)
         if self._is_night:
             yield self.place, here
             return
         for night in self._turn():
             files = self._files(night)
+            self._has_nights = self._has_nights or bool(files)  # one without files may be the directory of a camera, in a night
             names = hash(tuple(one.path for one in files))
             if night in self._active or self._names.get(night) != names:
                 yield night, files
