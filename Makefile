@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.made
 
-.PHONY: help env demo test check format lint types contracts bench golden lock clean
+.PHONY: help env demo test check format lint types contracts bench rehearse golden lock clean
 
 help:  ## say what there is to make
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -35,9 +35,14 @@ format: $(STAMP)  ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(STAMP)  ## compare with cat, astropy and fitsio
+bench: $(STAMP)  ## compare with cat, astropy and fitsio, ask long histories, and time the watcher
 	$(BIN)/python bench/bench.py
 	$(BIN)/python bench/history.py
+	$(BIN)/python bench/latency.py
+
+rehearse: $(STAMP)  ## play a night of 1000 exposures to the watcher, one in ten in trouble, and see what comes of it
+	$(BIN)/python bench/rehearsal.py --exposures 1000 --speed 20 --trouble 10
+	$(BIN)/python bench/rehearsal.py --exposures 120 --spacing 20 --speed 20 --trouble 10 --kills 100
 
 golden: $(STAMP)  ## renew the golden files, for review with git diff
 	$(BIN)/python -m pytest -q tests/core/test_golden.py tests/core/test_corrections.py --renew-golden
