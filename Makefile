@@ -40,7 +40,7 @@ bench: $(STAMP)  ## compare with cat, astropy and fitsio
 	$(BIN)/python bench/history.py
 
 golden: $(STAMP)  ## renew the golden files, for review with git diff
-	$(BIN)/python -m pytest -q tests/core/test_golden.py tests/core/test_corrections.py --renew-golden
+	$(BIN)/python -m pytest -q tests/core/test_golden.py tests/core/test_corrections.py tests/test_status.py --renew-golden
 
 lock: $(STAMP)  ## pin the newest versions that pyproject.toml allows
 	$(BIN)/python -m pip install --quiet pip-tools

@@ -18,6 +18,7 @@ from assembler import __version__, console
 from assembler.errors import AssemblerError, ConfigurationError, InputError, VerificationError
 from assembler.options import INSTRUMENT, JSON, load_named, stopped_by_signals
 from assembler.simulate import simulate
+from assembler.status import status
 
 if TYPE_CHECKING:
     from assembler.core.corrections import Correction
@@ -231,6 +232,7 @@ def telemetry() -> None:
 
 
 command.add_command(simulate)
+command.add_command(status)
 
 
 @telemetry.command()
