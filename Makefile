@@ -45,7 +45,7 @@ rehearse: $(STAMP)  ## play a night of 1000 exposures to the watcher, one in ten
 	$(BIN)/python bench/rehearsal.py --exposures 120 --spacing 20 --speed 20 --trouble 10 --kills 100
 
 golden: $(STAMP)  ## renew the golden files, for review with git diff
-	$(BIN)/python -m pytest -q tests/core/test_golden.py tests/core/test_corrections.py --renew-golden
+	$(BIN)/python -m pytest -q tests/core/test_golden.py tests/core/test_corrections.py tests/test_status.py --renew-golden
 
 lock: $(STAMP)  ## pin the newest versions that pyproject.toml allows
 	$(BIN)/python -m pip install --quiet pip-tools
