@@ -5,10 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.made
 
-.PHONY: help env demo test check format lint types contracts bench golden lock clean
+.PHONY: help env demo test test-nfs check format lint types contracts bench rehearse golden lock clean
 
 help:  ## say what there is to make
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 env: $(STAMP)  ## make the environment from the lock file
 
@@ -24,6 +24,11 @@ demo: $(STAMP)  ## assemble a small KPF night and show what came of it
 test: $(STAMP)  ## run all tests
 	$(BIN)/python -m pytest -n auto
 
+test-nfs: $(STAMP)  ## run the tests that need a real NFS, on one that is made for them
+	@# RIG=--or-pass: no failure where this host cannot do it
+	@$(BIN)/python tests/nfs/rig.py --limit 240 $(RIG) \
+	  $(CURDIR)/$(BIN)/python -m pytest -p no:cacheprovider -o faulthandler_timeout=100 --durations=5 tests/nfs
+
 check: $(STAMP)  ## format, lint, types, import contracts, tests with doctests: what CI runs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -35,12 +40,17 @@ format: $(STAMP)  ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(STAMP)  ## compare with cat, astropy and fitsio
+bench: $(STAMP)  ## compare with cat, astropy and fitsio, ask long histories, and time the watcher
 	$(BIN)/python bench/bench.py
 	$(BIN)/python bench/history.py
+	$(BIN)/python bench/latency.py
+
+rehearse: $(STAMP)  ## play a night of 1000 exposures to the watcher, one in ten in trouble, and see what comes of it
+	$(BIN)/python bench/rehearsal.py --exposures 1000 --speed 20 --trouble 10
+	$(BIN)/python bench/rehearsal.py --exposures 120 --spacing 20 --speed 20 --trouble 10 --kills 100
 
 golden: $(STAMP)  ## renew the golden files, for review with git diff
-	$(BIN)/python -m pytest -q tests/core/test_golden.py tests/core/test_corrections.py --renew-golden
+	$(BIN)/python -m pytest -q tests/core/test_golden.py tests/core/test_corrections.py tests/test_status.py --renew-golden
 
 lock: $(STAMP)  ## pin the newest versions that pyproject.toml allows
 	$(BIN)/python -m pip install --quiet pip-tools

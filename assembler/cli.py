@@ -18,6 +18,7 @@ from assembler import __version__, console
 from assembler.errors import AssemblerError, ConfigurationError, InputError, VerificationError
 from assembler.options import CORRECTIONS, HISTORY, INSTRUMENT, JSON, duration, load_corrections, load_named, stopped_by_signals
 from assembler.simulate import simulate
+from assembler.status import status
 from assembler.watch import watch
 
 if TYPE_CHECKING:
@@ -223,6 +224,7 @@ def telemetry() -> None:
 
 
 command.add_command(simulate)
+command.add_command(status)
 command.add_command(watch)
 
 

@@ -212,7 +212,7 @@ def _take_exception(_logger: WrappedLogger, _level: str, event: EventDict) -> Ev
 
 def _as_json(_logger: WrappedLogger, _level: str, event: EventDict) -> str:
     first = {name: event.pop(name) for name in _FIRST}
-    return json.dumps(_plain({**first, **event})).replace("\x7f", "\\u007f")
+    return json.dumps(_plain({**first, **event}))
 
 
 def _as_text(_logger: WrappedLogger, _level: str, event: EventDict) -> str:

@@ -83,11 +83,18 @@ def make(tmp_path) -> Callable[..., Outcome]:
     """Return what assembles: an exposure, with or without a history, into the directory out."""
 
     def assemble_one(
-        found: Found, url: History | str | None = None, out: Path | None = None, written: int = WRITTEN, supersede: str | None = None
+        found: Found,
+        url: History | str | None = None,
+        out: Path | None = None,
+        written: int = WRITTEN,
+        supersede: str | None = None,
+        former: Path | None = None,
     ) -> Outcome:
         history = open_history(url) if isinstance(url, str) else url
         try:
-            return assemble(found, history, out or tmp_path / "out", version="test", clock=lambda: written, supersede=supersede)
+            return assemble(
+                found, history, out or tmp_path / "out", version="test", clock=lambda: written, supersede=supersede, former=former
+            )
         finally:
             if history:
                 history.close()

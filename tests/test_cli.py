@@ -229,7 +229,9 @@ def test_telemetry_load_reads_json_lines_by_their_suffix(call, tmp_path):
     assert (code, "night.jsonl:1: is no JSON" in told) == (2, True)
 
 
-@pytest.mark.parametrize("words", [[], ["assemble"], ["plan"], ["verify"], ["explain"], ["simulate"], ["telemetry"], ["telemetry", "load"]])
+@pytest.mark.parametrize(
+    "words", [[], ["assemble"], ["plan"], ["verify"], ["explain"], ["simulate"], ["status"], ["telemetry"], ["telemetry", "load"]]
+)
 def test_every_command_has_help_with_an_example(call, words):
     code, out, _ = call(*words, "--help")
     assert code == 0

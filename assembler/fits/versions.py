@@ -117,6 +117,30 @@ def supersede_l0(target: Draft, filename: str, standing: Standing) -> Path | Non
         raise OutputError(f"{final}: cannot be superseded: {error.strerror}") from error
 
 
+def retire_l0(standing: Standing) -> Path:
+    """Take the name from an L0 whose exposure has another one under another name by now; it is kept as a superseded one.
+
+    May be called again after a stop at whatever moment.
+
+    Raises
+    ------
+    OutputError
+        When the file system refuses, or another file has the name by now.
+    """
+    final, directory = standing.path, standing.path.parent
+    kept = directory / SUPERSEDED / superseded_name(final.name, standing.version)
+    try:
+        _keep(final, kept)
+        if not _signature(final) == _signature(kept) == standing.signature:
+            raise OutputError(f"{final} cannot be kept as {kept}, which is another file; look at both, and move one away", retry=False)
+        sync_directory(kept.parent)
+        os.unlink(final)
+        sync_directory(directory)
+    except OSError as error:
+        raise OutputError(f"{final}: cannot be superseded: {error.strerror}") from error
+    return kept
+
+
 def _keep(final: Path, kept: Path) -> bool:
     """Link the old file to its name in ``superseded``; tell whether it was this call that did it.
 

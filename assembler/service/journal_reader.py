@@ -210,7 +210,7 @@ class JournalReader:
     def newest_orphans(self, count: int) -> list[tuple[int, Sighting]]:
         """Return the orphans that were seen last, each with when that was [ns]; the newest last."""
         rows = self._rows(
-            "SELECT seen, path, origin, signature, key FROM sub_fits WHERE key IS NULL ORDER BY seen DESC, path LIMIT ?", count
+            "SELECT seen, path, origin, signature, key FROM sub_fits WHERE key IS NULL ORDER BY seen DESC, path DESC LIMIT ?", count
         )
         with told(self._path):
             return [(_whole(seen), _sighting(tuple(row))) for seen, *row in rows[::-1]]

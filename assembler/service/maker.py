@@ -135,6 +135,12 @@ class Maker:
                 raise TakenError(told, path=error.path) from error
             return self._call(order, found, order.why)
 
+    def _former(self, order: Order) -> Path | None:
+        """Return where this exposure's L0 is so far, as the journal has it."""
+        entry = self._diary.entry(order.name)
+        former = Path(entry.l0) if entry and entry.l0 else None
+        return former if former and former.parent == self._out else None
+
     def _call(self, order: Order, found: Found, why: str | None) -> Outcome:
         outcome = assemble(
             found,
@@ -144,6 +150,7 @@ class Maker:
             version=self._version,
             clock=self._clock,
             supersede=why,
+            former=self._former(order),
             patient=not order.unreadable,
             verified=lambda path: self._diary.note(order.name, "verified", str(path)),
         )

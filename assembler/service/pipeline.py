@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from assembler.core.candidates import Candidate, by_trust
@@ -19,9 +19,10 @@ from assembler.core.exposure import frame_of
 from assembler.core.plan import Plan, Source, plan_l0, superseding
 from assembler.core.residuals import is_stranger
 from assembler.core.times import Times, reconcile, with_durations
+from assembler.core.versions import Replaced
 from assembler.errors import ConfigurationError, InputError, OutputError, TakenError, VerificationError
 from assembler.fits.verifier import opens_with_cfitsio, verify_plan
-from assembler.fits.versions import Standing, replaced_by, standing_l0, supersede_l0
+from assembler.fits.versions import Standing, replaced_by, retire_l0, standing_l0, supersede_l0
 from assembler.fits.writer import draft, publish, remove_abandoned, sum_l0, write_l0
 from assembler.service.finder import Found, file_times
 from assembler.service.inquiry import Inquiry
@@ -120,6 +121,7 @@ def assemble(
     version: str,
     clock: Callable[[], int],
     supersede: str | None = None,
+    former: Path | None = None,
     patient: bool = False,
     verified: Callable[[Path], None] = lambda _path: None,
 ) -> Outcome:
@@ -143,6 +145,9 @@ def assemble(
         Tells the instant [ns] that is DATE.
     supersede : str or None
         Why an L0 that is there and differs is to be replaced by a newer version; None: it is not to be.
+    former : Path or None
+        Where this exposure's L0 was before. Where it gets another name now, because its times are known better, that one is
+        superseded, if that is allowed.
     patient : bool
         Whether whoever calls will come again: then a sub-FITS that is gone, changes or cannot be read is raised, and not left out.
     verified : callable
@@ -168,7 +173,7 @@ def assemble(
     while True:
         plan = plan_exposure(found, history, directory, corrections=corrections, version=version, now=clock())
         try:
-            if outcome := _make(plan, directory, supersede, verified):
+            if outcome := _make(plan, directory, supersede, former, verified):
                 return outcome
             overtaken += 1
             if overtaken == _MOST_OVERTAKEN:
@@ -219,10 +224,14 @@ def _closed_to_cfitsio(found: Found, plan: Plan, extension: str) -> list[str]:
     return [sub.path for sub in found.subs.values() if not opens_with_cfitsio(sub)]
 
 
-def _make(plan: Plan, directory: Path, reason: str | None, verified: Callable[[Path], None]) -> Outcome | None:
+def _make(plan: Plan, directory: Path, reason: str | None, former: Path | None, verified: Callable[[Path], None]) -> Outcome | None:
     """Write a plan and give it the final name, or leave alone what has it; None when another assembler was faster."""
     path = directory / plan.filename
     remove_abandoned(directory, plan.filename)
+    if former is not None and former != path and _is_there(former.parent, former.name):
+        if reason is None:
+            raise TakenError(f"{former} is the L0 of this exposure, which would be {plan.filename} now", path=str(former))
+        return _rename(plan, path, replaced_by(standing := standing_l0(former), reason), standing, verified)
     if not _is_there(directory, plan.filename):
         return _write(plan, directory, None, verified)
     standing = standing_l0(path)
@@ -240,6 +249,15 @@ def _make(plan: Plan, directory: Path, reason: str | None, verified: Callable[[P
         told = f"{path} exists and is not what would be made now; an L0 is never overwritten ({difference})"
         raise TakenError(told, path=str(path)) from difference
     return _write(superseding(plan, replaced_by(standing, reason)), directory, standing, verified)
+
+
+def _rename(plan: Plan, path: Path, replaced: Replaced, former: Standing, verified: Callable[[Path], None]) -> Outcome | None:
+    """Make an L0 under another name than this exposure had, and then take that one away."""
+    if _is_there(path.parent, path.name):  # a stop came between the two
+        made = _make(plan, path.parent, None, None, verified)
+    else:
+        made = _write(superseding(plan, replaced), path.parent, None, verified)
+    return made and replace(made, version=former.version + 1, replaced=retire_l0(former))
 
 
 def _write(plan: Plan, directory: Path, standing: Standing | None, verified: Callable[[Path], None]) -> Outcome | None:

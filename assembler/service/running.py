@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from assembler.errors import AssemblerError, ConfigurationError, OutputError
-from assembler.service.health import Health
+from assembler.service.health import Health, Verdict
 from assembler.service.keeper import Keeper
 from assembler.service.log import Log
 from assembler.service.meters import Meters
@@ -108,8 +108,9 @@ class Service:
                 return
             if got:
                 self._reload()
-            if parts.health.verdict().is_alive:
+            if self._worker.is_alive():  # one that waits for a file server is alive: beginning anew would not bring that back
                 parts.notifier.alive()
+            parts.notifier.status(_status(parts.health.verdict()))
             if parts.keeper.second.is_set() and not parts.keeper.held and not self._standby:
                 told = f"another watcher holds the lease of this directory: {parts.keeper.holder}"
                 raise OutputError(f"{told}; stop that one, or wait for it with --standby", retry=False)
@@ -183,6 +184,12 @@ class Service:
         parts.waker.watch(watcher.scanner.directories())
         parts.meters.round_ended()
         return watcher, max(0.0, (until - self._steady()) / 1e9)
+
+
+def _status(verdict: Verdict) -> str:
+    """Say in a few words how the watcher is."""
+    wrong = [f"{part}: {told['text']}" for part, told in verdict.body["parts"].items() if told["state"] == "degraded"]
+    return "; ".join([str(verdict.body["status"]), *wrong])
 
 
 @contextmanager

@@ -118,7 +118,7 @@ class Watcher:
         self._apart = clock() - steady()
         self._away = False
         self._forgotten = steady()
-        self._next_lag = 0
+        self._next_lag = self._next_check = 0
         self.take(setup)
 
     def take(self, setup: Setup) -> None:
@@ -168,7 +168,10 @@ class Watcher:
         self.tracker.was_closed(closed, now)
         for night, arrival in self.tracker.look_around(now):
             self._arrive(night, arrival)
-        self.tracker.check(now)
+        if now >= self._next_check:
+            self._next_check = now + SCAN
+            self.tracker.check(now)
+            self._measure(now)
         until = [now + SCAN]
         active = self.scanner.nights()
         for night in sorted(self.board.nights(), key=lambda n: active.index(n) if n in active else len(active)):
@@ -176,7 +179,6 @@ class Watcher:
         until += self._make_unanswered()
         self._give_up(now)
         self._drop()
-        self._measure(now)
         look = self.tracker.next_look()
         return min([*until, *([look] if look is not None else [])])
 

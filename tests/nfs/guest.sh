@@ -36,14 +36,19 @@ mount -t hostfs host "$host" -o "$host"
   rpc.mountd -N 3
   $NFS_SERVER 4
 
-  # Two clients, each with a cache of its own, as on two hosts.
-  for client in "$NFS_A" "$NFS_B"; do
+  # Two clients that are two hosts to the server too: it takes them for one, and never calls back what it delegated to the
+  # other, where they have the same name, or ask for the same address.
+  for number in 1 2; do
+    client=$NFS_A
+    if [ $number = 2 ]; then client=$NFS_B; fi
+    options=vers=4.2,addr=127.0.0.$number,clientaddr=127.0.0.1,nosharecache
     for attempt in 1 2 3 4 5; do
-      if mount -i -t nfs4 -o vers=4.2,addr=127.0.0.1,clientaddr=127.0.0.1,nosharecache 127.0.0.1:/ "$client"; then break; fi
-      sleep "$attempt"
+      if unshare --uts sh -exc 'hostname "host$1"; mount -i -t nfs4 -o "$2" "127.0.0.$1:/" "$3"' sh $number "$options" "$client"; then break; fi
+      sleep $attempt
     done
     grep -q " $client nfs4 " /proc/mounts
   done
+  [ "$(ls /proc/fs/nfsd/clients | wc -l)" = 2 ]
 ) >"$host/told" 2>&1
 # shellcheck disable=SC2181 # `if (...)` would have it go on after errors
 if [ $? = 0 ]; then

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 from astropy.time import Time
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from assembler.core.instants import SECOND, format_iso, parse_iso
@@ -51,6 +51,7 @@ def test_tai_is_a_whole_number_of_seconds_ahead(instant):
 
 @given(SINCE_1972, st.sampled_from(["TDB", "TCG", "TCB", "UT1"]))
 def test_the_other_scales_are_those_of_astropy(instant, scale):
+    assume(scale != "UT1" or instant >= parse_iso("1973-01-02T00:00:00"))  # where astropy's table begins; before, it jumps
     told = Time(format_iso(SCALES.to_utc(instant, scale), digits=9), scale="utc")
     asked = Time(format_iso(instant, digits=9), scale=scale.lower())
     assert abs((getattr(told, scale.lower()) - asked).to_value("s")) < 2e-9

@@ -16,7 +16,7 @@ import pytest
 from astropy.io import fits
 from turns import done_before
 
-from assembler.errors import ConfigurationError, OutputError
+from assembler.errors import ConfigurationError, OutputError, TakenError
 from assembler.fits.blocks import scan
 from assembler.fits.verifier import verify_file
 from assembler.service.finder import find_night
@@ -332,3 +332,44 @@ def test_a_full_disk_exits_4_and_leaves_the_l0_that_was_there(night, two_version
     assert told.returncode == 4, told.stderr
     assert "No space left on device" in told.stderr
     assert listing.read_text().split() == [name]
+
+
+@pytest.fixture
+def renamed(kpf, night, make, tmp_path):
+    """Return an L0 without green, and the exposure with green, whose times give the L0 another name."""
+    green = night.sub_fits(night.frames[0])["green"]
+    told = green.read_bytes()
+    green.unlink()
+    former = make(find_night(kpf, night.directory, night.frames[0])).path
+    begin = told.index(b"DATE-BEG=") + len("DATE-BEG= 'YYYY-MM-DDThh:mm:")
+    assert told[begin : begin + 2].isdigit()
+    green.write_bytes(told[:begin] + b"%02d" % (int(told[begin : begin + 2]) - 1) + told[begin + 2 :])
+    return former, find_night(kpf, night.directory, night.frames[0])
+
+
+def test_an_exposure_whose_times_are_known_better_has_one_l0_under_its_new_name(renamed, make, tmp_path):
+    former, found = renamed
+    before = former.read_bytes()
+    with pytest.raises(TakenError, match="is the L0 of this exposure"):
+        make(found, former=former)
+    outcome = make(found, former=former, supersede=WHY)
+    kept = tmp_path / "out" / "superseded" / former.name.replace(".fits", ".v1.fits")
+    assert outcome.path.name != former.name
+    assert (outcome.version, outcome.replaced, kept.read_bytes()) == (2, kept, before)
+    assert fits.getval(outcome.path, "L0VER") == 2
+    assert sorted(os.listdir(tmp_path / "out")) == [outcome.path.name, "superseded"]
+    again = make(found, former=former, supersede=WHY)
+    assert (again.made, again.path) == (False, outcome.path)
+
+
+def test_stopped_between_the_new_name_and_the_old_one_the_next_run_finishes(renamed, make, tmp_path):
+    former, found = renamed
+    aside = tmp_path / "aside"
+    shutil.copy2(former, aside)
+    made = make(found, former=former, supersede=WHY)
+    kept = made.replaced
+    os.link(kept, former)  # as it was when the name was there twice
+    again = make(found, former=former, supersede=WHY)
+    assert (again.made, again.version, again.replaced) == (False, 2, kept)
+    assert kept.read_bytes() == aside.read_bytes()
+    assert sorted(os.listdir(tmp_path / "out")) == [made.path.name, "superseded"]
