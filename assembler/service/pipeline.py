@@ -21,7 +21,7 @@ from assembler.core.residuals import is_stranger
 from assembler.core.times import Times, reconcile, with_durations
 from assembler.errors import ConfigurationError, InputError, OutputError, VerificationError
 from assembler.fits.verifier import opens_with_cfitsio, verify_plan
-from assembler.fits.versions import Standing, replaced_by, standing_l0, supersede_l0
+from assembler.fits.versions import Standing, replaced_by, restore_l0, standing_l0, supersede_l0
 from assembler.fits.writer import draft, publish, remove_abandoned, sum_l0, write_l0
 from assembler.service.finder import Found, file_times
 from assembler.service.inquiry import Inquiry
@@ -215,7 +215,7 @@ def _make(plan: Plan, directory: Path, reason: str | None) -> Outcome | None:
     """Write a plan and give it the final name, or leave alone what has it; None when another assembler was faster."""
     path = directory / plan.filename
     remove_abandoned(directory, plan.filename)
-    if not _is_there(directory, plan.filename):
+    if not _is_there(directory, plan.filename) and not restore_l0(directory, plan.filename):
         return _write(plan, directory, None)
     standing = standing_l0(path)
     concluded, sums = sum_l0(plan)
