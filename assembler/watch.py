@@ -154,22 +154,26 @@ def _opening(
 
     def open_watcher(may_go_on: Callable[[], bool]) -> "Watcher":
         remove_abandoned(out)
-        diary = Diary(Journal(journal, time.time_ns), setup.instrument, lambda: sorted(out.glob("*.fits")), time.time_ns, log)
-        diary.begin()
-        return Watcher(
-            setup,
-            Path(place),
-            out,
-            diary,
-            lender,
-            settling=settling,
-            version=__version__,
-            clock=time.time_ns,
-            steady=steady,
-            log=log,
-            signs=signs,
-            may_go_on=may_go_on,
-        )
+        with ExitStack() as opened:
+            diary = Diary(Journal(journal, time.time_ns), setup.instrument, lambda: sorted(out.glob("*.fits")), time.time_ns, log)
+            opened.callback(diary.close)  # unless all is well, so that the next attempt may take the journal
+            diary.begin()
+            watcher = Watcher(
+                setup,
+                Path(place),
+                out,
+                diary,
+                lender,
+                settling=settling,
+                version=__version__,
+                clock=time.time_ns,
+                steady=steady,
+                log=log,
+                signs=signs,
+                may_go_on=may_go_on,
+            )
+            opened.pop_all()
+        return watcher
 
     return open_watcher
 

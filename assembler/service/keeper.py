@@ -95,8 +95,9 @@ class Keeper(threading.Thread):
         began = self._clock()
         try:
             if self._lease and not self._lease.renew():
-                self._lease = None
+                self._lease = self._renewed = None
                 self._log.warning("lease_lost", directory=str(self._directory))
+                self._wake()
             is_new = self._lease is None
             if is_new:
                 self._lease = self._acquire()

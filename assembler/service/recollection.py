@@ -7,6 +7,7 @@ from assembler.core.candidates import Candidate, read_candidate
 from assembler.core.exposure import frame_of
 from assembler.core.instrument import Instrument
 from assembler.core.readiness import Arrival
+from assembler.core.settling import Signature
 from assembler.core.states import FINAL
 from assembler.errors import InputError
 from assembler.fits.blocks import scan_primary
@@ -17,6 +18,8 @@ from assembler.service.log import Log
 from assembler.service.scales import SCALES
 from assembler.service.scanner import Spotted
 from assembler.service.tracker import Tracker
+
+_GONE = "none of its sub-FITS is there any more"
 
 
 class Recollection:
@@ -44,6 +47,7 @@ class Recollection:
         self._log = log
         self.nights: set[str] = set()
         self.begun: dict[str, str] = {}
+        self._orphans: dict[str, Signature | None] = {}
 
     def load(self, night: str, spotted: Sequence[Spotted]) -> None:
         """Take over a night, of which this was spotted, unless that was done."""
@@ -56,14 +60,20 @@ class Recollection:
         for entry in entries:
             if entry.state in FINAL and entry.next_attempt is None:
                 learnt += self._take_over(night, entry, there)
-            elif entry.l0 or entry.attempts:
+                continue
+            if entry.l0 or entry.attempts:
                 self.begun[entry.name.key] = "begun again after a stop"
-        for sighting in orphans:
-            self._board.know_orphan(night, sighting.path)
+            if there and not any(sighting.path in there for sighting in entry.sub_fits.values()):
+                self._diary.note(entry.name, "published" if entry.l0 else "failed", _GONE, reason="" if entry.l0 else _GONE)
+        self._orphans |= {sighting.path: sighting.signature for sighting in orphans if sighting.path in there}
         if learnt:
             self._diary.note_sub_fits(learnt)
         if entries:
             self._log.info("night_taken_over", night=night, exposures=len(entries))
+
+    def was_orphan(self, path: str, signature: Signature | None) -> bool:
+        """Tell, once, whether a sub-FITS was told to be an orphan as it is."""
+        return path in self._orphans and self._orphans.pop(path) == signature
 
     def _take_over(self, night: str, entry: Entry, there: Mapping[str, Spotted]) -> list[Sighting]:
         """Take an exposure for done; return the sub-FITS whose signature the journal did not have."""
@@ -74,7 +84,7 @@ class Recollection:
         self._board.know(night, key, paths)
         learnt = []
         for sighting in entry.sub_fits.values():
-            if sighting.path in there:
+            if sighting.path in there and (sighting.signature or entry.l0):  # else it was never whole, and may be by now
                 known = self._tracker.know(there[sighting.path], sighting.signature)
                 if known and sighting.signature is None:
                     learnt.append(Sighting(path=sighting.path, origin=sighting.origin, signature=known, key=entry.name.key))

@@ -8,7 +8,7 @@ from pathlib import Path
 from assembler.core.corrections import Correction
 from assembler.core.instants import SECOND
 from assembler.core.instrument import Instrument
-from assembler.core.readiness import Arrival, Flight, Round
+from assembler.core.readiness import Arrival, Flight
 from assembler.errors import AssemblerError, InputError, TelemetryError, VerificationError
 from assembler.service.announced import Announcements, Refused, accept
 from assembler.service.board import Board, name_of
@@ -29,7 +29,6 @@ SCAN = SECOND
 _MOST_AT_ONCE = 2 * SECOND
 _ATTEMPTS_TO_READ = 5
 _ASK_AGAIN = 2 * SECOND
-_FORGET = 30 * 86400 * SECOND
 _HOUR = 3600 * SECOND
 _LAG = 30 * SECOND
 
@@ -110,14 +109,16 @@ class Watcher:
         self._away_since: int | None = None
         self._paused = 0
         self._forgotten = steady()
-        self._next_lag = self._next_check = 0
+        self._next_lag = self._next_check = self._queue = 0
         self._lag: float | None = None
         self.take(setup)
 
     def take(self, setup: Setup) -> None:
         """Begin with what the YAML says now; what was seen before is told by the journal."""
         self.setup = setup
-        self._instrument = setup.instrument
+        self._instrument = self._diary.instrument = setup.instrument
+        if self._lender:
+            self._lender.instrument = setup.instrument
         self.scanner = Scanner(setup.instrument, self._place, self._out)
         self.tracker = Tracker(setup.instrument, self._settling)
         self.board = Board(setup.instrument, lambda origin, path: read_arrival(setup.instrument, origin, path))
@@ -141,6 +142,11 @@ class Watcher:
         self._announcements = Announcements(setup.instrument)
         self._next_news = 0
 
+    def resume(self) -> None:
+        """Begin again after another watcher may have been at work: the L0s tell what that one did."""
+        self._diary.begin()
+        self.take(self.setup)
+
     def round(self, closed: Sequence[str] = ()) -> int:
         """Go round once, and return when to do so again at the latest [ns], by the steady clock.
 
@@ -157,6 +163,7 @@ class Watcher:
         for night, spotted in self.scanner.scan():
             self._recollection.load(night, spotted)
             self.tracker.spot(spotted, now)
+            self._drop()  # of many old nights, one after the other is taken over and let go
         self._hear(now)
         self.tracker.was_closed(closed, now)
         for night, arrival in self.tracker.look_around(now):
@@ -165,7 +172,7 @@ class Watcher:
             self._next_check = now + SCAN
             self.tracker.check(now)
             self._measure(now)
-        until = [now + SCAN]
+        until, self._queue = [now + SCAN], 0
         active = self.scanner.nights()
         for night in sorted(self.board.nights(), key=lambda n: active.index(n) if n in active else len(active)):
             until += self._decide(night, now)
@@ -222,11 +229,14 @@ class Watcher:
             spotted = self.scanner.find(told.origin, path)
             if spotted:
                 self.scanner.touch(spotted.night)
-                self._recollection.load(spotted.night, [spotted])
+                if spotted.night not in self._recollection.nights:
+                    self._recollection.load(spotted.night, self.scanner.files(spotted.night))
                 self.tracker.spot([spotted], now)
 
     def _arrive(self, night: str, arrival: Arrival) -> None:
         self.board.arrive(night, arrival)
+        if self._recollection.was_orphan(arrival.path, self.tracker.signature(arrival.path)):
+            self.board.know_orphan(night, arrival.path)
         self.scanner.touch(night)
         self._log.info("sub_fits_settled", origin=arrival.origin, path=arrival.path, frame=arrival.frame)
 
@@ -240,30 +250,35 @@ class Watcher:
         self.board.tell(night, round_.orphans)
         for flight, verdict in round_.waiting:
             self._note_waiting(night, flight, verdict.awaited, verdict.until)
-        for order in self._orders(night, round_):
-            hold = self._hold.get(order.name.key, 0)
+        due = [
+            *((f, (), ()) for f in round_.ready),
+            *((f, v.awaited, ()) for f, v in round_.partial),
+            *((f, (), o) for f, o in round_.late),
+        ]
+        for done, (flight, awaited, late) in enumerate(due):
+            hold = self._hold.get(name_of(self._instrument, night, flight).key, 0)
             if hold > now:
                 yield hold
-            elif self._now() - now > _MOST_AT_ONCE or not self._may_go_on():
+            elif not self._may_go_on():
+                break
+            elif self._now() - now > _MOST_AT_ONCE:
+                self._queue += len(due) - done
                 yield now
                 break
             else:
-                self._make(order)
+                self._make(self._order(night, flight, awaited, late))
         if round_.until is not None:
             yield round_.until
 
-    def _orders(self, night: str, round_: Round) -> Iterator[Order]:
-        for flight in round_.ready:
-            yield self._order(night, flight)
-        for flight, verdict in round_.partial:
-            self._log.warning("gave_up_waiting", frame=flight.frame, night=night, origins=list(verdict.awaited))
-            yield self._order(night, flight)
-        for flight, origins in round_.late:
-            self._diary.note(name_of(self._instrument, night, flight), "waiting", f"{', '.join(origins)} came when there was an L0")
-            yield self._order(night, flight, f"{', '.join(origins)} came, or came again, when there was an L0")
-
-    def _order(self, night: str, flight: Flight, why: str = "") -> Order:
+    def _order(self, night: str, flight: Flight, awaited: Sequence[str], late: Sequence[str]) -> Order:
+        """Return what is to be made: without origins that were awaited, or because some came late."""
         name = name_of(self._instrument, night, flight)
+        why = ""
+        if awaited:
+            self._log.warning("gave_up_waiting", frame=flight.frame, night=night, origins=list(awaited))
+        if late:
+            why = f"{', '.join(late)} came, or came again, when there was an L0"
+            self._diary.note(name, "waiting", f"{', '.join(late)} came when there was an L0")
         interval = flight.interval(self._instrument)
         lost = [
             self.tracker.unfinished(night, origin, flight.frame, interval)
@@ -332,9 +347,10 @@ class Watcher:
             self._unreadable[error.path] = self._unreadable.get(error.path, 0) + 1
             if self._unreadable[error.path] < _ATTEMPTS_TO_READ:
                 log.warning("sub_fits_changed", path=error.path, reason=str(error))
-                self.tracker.forget(error.path)
+                self.tracker.forget(error.path, self._steady())
                 self.board.withdraw(order.name.night, error.path)
-                self._diary.note(order.name, "waiting", str(error))
+                is_gone = paths == {error.path} and error.reason == "absent"
+                self._diary.note(order.name, "failed" if is_gone else "waiting", str(error), reason=str(error))
             return
         again = self._diary.note_failure(order.name, error, self._chance())
         log.error("failed", reason=str(error), again_in=None if again is None else (again - self._clock()) / 1e9)
@@ -398,7 +414,11 @@ class Watcher:
         """Forget nights in which nothing happens any more."""
         active = self.scanner.nights()
         for night in self._recollection.nights.difference(active):
-            if self.board.is_idle(night) and self.tracker.is_idle(night):
+            if (
+                self.board.is_idle(night)
+                and self.tracker.is_idle(night)
+                and not any(o.name.night == night for o in self._unanswered.values())
+            ):
                 self.board.drop(night)
                 self.tracker.drop(night)
                 self._asked.pop(night, None)
@@ -407,6 +427,7 @@ class Watcher:
     def _measure(self, now: int) -> None:
         """Tell how the watcher is; shorten the journal once in an hour."""
         self._signs.followed(self.tracker.following)
+        self._signs.queue(self._queue)
         self._signs.journal(self._diary)
         if self._lender:
             if now >= self._next_lag and not self._lender.failure:
@@ -416,4 +437,4 @@ class Watcher:
             self._signs.history(self._lender, None if self._lender.failure else self._lag)
         if now - self._forgotten > _HOUR:
             self._forgotten = now
-            self._diary.forget(self._clock() - _FORGET, self.scanner.nights())
+            self._diary.forget(self.scanner.nights_there())
