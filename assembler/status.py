@@ -56,7 +56,6 @@ def status(journal: str | None, yaml: str | None, as_json: bool, follow: bool, c
     if follow:
         with stopped_by_signals(), _ended_by_interrupt():
             if as_json or not sys.stdout.isatty():
-                _tell(f"following {path}; Ctrl-C ends it")
                 tell_news(lambda last: read_news(path, last), as_json=as_json, sleep=time.sleep)
             else:
                 _follow_live(lambda: read_overview(path, count, time.time_ns()))
@@ -123,8 +122,8 @@ def tell_news(read: "Callable[[Mark | None], News]", *, as_json: bool, sleep: Ca
             if isinstance(error, ConfigurationError):
                 last = last or (0, 0)  # one that is not there yet is told from its beginning
         else:
-            if trouble:
-                _tell("assembler: the journal can be read again")
+            if trouble or last is None:
+                _tell("assembler: the journal can be read again" if trouble else "following from here on; Ctrl-C ends it")
             last, trouble = news.last, ""
             for step, entry in news.lines:
                 click.echo(json.dumps(step_to_plain(step, entry)) if as_json else _encodable(line(step, entry)))
