@@ -60,3 +60,61 @@ def test_output_that_is_full_goes_on_when_there_is_room(mounted):
     mounted.wait_health("output", "ok")
     mounted.end()
     assert mounted.told() == {first: ("published", 1, 1), second: ("published", 1, 1)}
+
+
+def test_output_that_may_only_be_read_goes_on_when_it_may_be_written(mounted):
+    first, second = mounted.frames
+    mounted.mounts.disk(mounted.out)
+    mounted.begin()
+    mounted.mounts.run("mount", "-o", "remount,ro", mounted.out)
+    mounted.deliver(first)
+    assert "Read-only file system" in mounted.wait("failed", frame=first)["reason"]
+    mounted.wait_health("output", "degraded")
+    assert "Read-only file system" in mounted.wait("lease_failed")["reason"]
+    mounted.deliver(second)
+    mounted.wait("failed", frame=second)
+    mounted.mounts.run("mount", "-o", "remount,rw", mounted.out)
+    mounted.wait("published", frame=first)
+    mounted.wait("published", frame=second)
+    mounted.wait_health("output", "ok")
+    mounted.end()
+    assert mounted.told() == {first: ("published", 1, 1), second: ("published", 1, 1)}
+
+
+def test_an_output_directory_that_is_removed_is_made_again(watched):
+    first, second = watched.frames
+    watched.begin()
+    watched.deliver(first)
+    watched.wait("published", frame=first)
+    watched.wait("lease_taken")
+    shutil.rmtree(watched.out)
+    watched.deliver(second)
+    watched.wait("lease_lost")
+    watched.wait("lease_taken")
+    watched.wait("published", frame=second)
+    watched.wait_health("lease", "ok")
+    watched.end()
+    assert set(watched.l0s()) == {second}
+    assert watched.told()[second] == ("published", 1, 1)
+
+
+def test_nothing_is_written_where_the_output_was_mounted(mounted):
+    """The lease that is on the disk is taken up again at once when the disk is back."""
+    first, second = mounted.frames
+    disk = mounted.mounts.disk(mounted.work / "disk")
+    mounted.mounts.bind(disk, mounted.out)
+    mounted.begin("--no-standby")
+    mounted.deliver(first)
+    mounted.wait("published", frame=first)
+    mounted.mounts.unmount(mounted.out)
+    mounted.deliver(second)
+    mounted.wait("output_is_elsewhere")
+    mounted.wait_health("lease", "degraded")
+    assert not mounted.count("lease_lost")
+    assert os.listdir(mounted.inside(mounted.out)) == []
+    mounted.mounts.bind(disk, mounted.out)
+    mounted.wait("published", frame=second)
+    mounted.wait_health("lease", "ok")
+    mounted.end()
+    assert os.listdir(mounted.out) == []
+    assert mounted.told() == {first: ("published", 1, 1), second: ("published", 1, 1)}
