@@ -275,11 +275,14 @@ class Watcher:
         self.board.tell(night, round_.orphans)
         for flight, verdict in round_.waiting:
             self._note_waiting(night, flight, verdict.awaited, verdict.until)
+        begun = self._steady()
         for order in self._orders(night, round_):
             hold = self._hold.get(order.name.key, 0)
             if hold > now:
                 yield hold
-            elif self._steady() - now > _MOST_AT_ONCE or not self._may_go_on():
+            elif not self._may_go_on():
+                break
+            elif self._steady() - begun > _MOST_AT_ONCE:
                 yield now
                 break
             else:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -117,4 +118,66 @@ def test_nothing_is_written_where_the_output_was_mounted(mounted):
     mounted.wait_health("lease", "ok")
     mounted.end()
     assert os.listdir(mounted.out) == []
+    assert mounted.told() == {first: ("published", 1, 1), second: ("published", 1, 1)}
+
+
+def test_a_journal_that_another_program_has_locked_keeps_no_exposure_waiting(watched):
+    first, second = watched.frames
+    watched.begin()
+    with closing(sqlite3.connect(watched.journal, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        watched.deliver(first)
+        assert "another program has the journal" in watched.wait("journal_failed")["reason"]
+        watched.wait("published", frame=first)
+        watched.wait_health("journal", "degraded")
+        watched.deliver(second)
+        watched.wait("published", frame=second)
+        assert not watched.count("journal_recovered")
+        other.execute("ROLLBACK")
+    watched.wait("journal_recovered")
+    watched.wait_health("journal", "ok")
+    watched.end()
+    assert not watched.count("journal_moved_aside")
+    assert watched.told() == {first: ("published", 1, 1), second: ("published", 1, 1)}
+
+
+@pytest.mark.parametrize("fault", ["overwritten", "removed", "emptied"])
+def test_a_journal_that_is_ruined_is_made_anew_from_the_l0s(watched, fault):
+    first, second = watched.frames
+    watched.begin()
+    watched.deliver(first)
+    watched.wait("published", frame=first)
+    if fault == "overwritten":
+        with watched.journal.open("r+b") as file:
+            file.write(os.urandom(watched.journal.stat().st_size))
+    elif fault == "emptied":
+        os.truncate(watched.journal, 0)
+    else:
+        for companion in ("", "-wal", "-shm"):
+            Path(f"{watched.journal}{companion}").unlink(missing_ok=True)
+    watched.deliver(second)
+    watched.wait("journal_failed")
+    watched.wait("published", frame=second)
+    watched.wait("journal_recovered")
+    watched.wait_health("journal", "ok")
+    watched.end()
+    assert watched.count("journal_moved_aside") == (fault != "removed")
+    assert watched.told() == {first: ("published", 1, 1), second: ("published", 1, 1)}
+
+
+def test_a_journal_whose_disk_is_full_keeps_no_exposure_waiting(mounted):
+    first, second = mounted.frames
+    mounted.journal = mounted.mounts.disk(mounted.work / "disk", "1m") / "journal.sqlite"
+    mounted.begin()
+    filling = fill(mounted.inside(mounted.journal.parent))
+    mounted.deliver(first)
+    assert "no room left" in mounted.wait("journal_failed")["reason"]
+    mounted.wait("published", frame=first)
+    mounted.wait_health("journal", "degraded")
+    mounted.deliver(second)
+    mounted.wait("published", frame=second)
+    filling.unlink()
+    mounted.wait("journal_recovered")
+    mounted.wait_health("journal", "ok")
+    mounted.end()
     assert mounted.told() == {first: ("published", 1, 1), second: ("published", 1, 1)}
