@@ -250,6 +250,7 @@ class Watcher:
         self.board.tell(night, round_.orphans)
         for flight, verdict in round_.waiting:
             self._note_waiting(night, flight, verdict.awaited, verdict.until)
+        begun = self._now()
         due = [
             *((f, (), ()) for f in round_.ready),
             *((f, v.awaited, ()) for f, v in round_.partial),
@@ -261,7 +262,7 @@ class Watcher:
                 yield hold
             elif not self._may_go_on():
                 break
-            elif self._now() - now > _MOST_AT_ONCE:
+            elif self._now() - begun > _MOST_AT_ONCE:
                 self._queue += len(due) - done
                 yield now
                 break
