@@ -271,7 +271,11 @@ class Watched:
 
     def told(self) -> dict[int, tuple[str, int, int]]:
         """Return by frame what the journal says: the state, the version, and how often it was published."""
-        with closing(sqlite3.connect(f"file:{self.inside(self.journal)}?mode=ro", uri=True)) as journal:
+        copy = self.work / "copy"  # SQLite would follow the link to the mounts, and not arrive there
+        for companion in ("", "-wal"):
+            if (path := self.inside(Path(f"{self.journal}{companion}"))).exists():
+                shutil.copyfile(path, f"{copy}{companion}")
+        with closing(sqlite3.connect(copy)) as journal:
             rows = journal.execute(
                 "SELECT frame, state, version, (SELECT count(*) FROM history AS h WHERE h.key = e.key AND h.state = 'published')"
                 " FROM exposures AS e"

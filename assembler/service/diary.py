@@ -97,10 +97,11 @@ class Diary:
             return None
 
     def counts(self) -> Mapping[State, int]:
-        """Return how many exposures are in each state; nothing while the journal cannot be read."""
+        """Return how many exposures are in each state; nothing while the journal cannot be read, or its file is not what it was."""
         if self.failure:
             return {}
         try:
+            self._journal.check()
             return self._journal.read.counts()
         except OutputError as error:
             self._fail(error)

@@ -3,7 +3,7 @@
 import os
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from threading import RLock
 
@@ -12,7 +12,17 @@ from assembler.core.states import FINAL, State, attempts_after, check_step, next
 from assembler.errors import AssemblerError, OutputError
 from assembler.service import journal_file
 from assembler.service.journal_l0s import L0Account, Rebuilt, read_l0s
-from assembler.service.journal_reader import Entry, ExposureName, JournalReader, Sighting, told
+from assembler.service.journal_reader import (
+    APPLICATION,
+    VERSION,
+    Entry,
+    ExposureName,
+    JournalReader,
+    Sighting,
+    connect,
+    mark_of,
+    told,
+)
 from assembler.service.journal_texts import as_text, bound, format_json, format_signature
 from assembler.service.mounts import read_mountinfo
 
@@ -208,6 +218,20 @@ class Journal:
                 with told(self.path):
                     self._connection.executemany(statement, keys)
         return len(gone)
+
+    def check(self) -> None:
+        """See that whoever opens the file now finds the journal in it; what this process reads may come from its memory.
+
+        Raises
+        ------
+        OutputError
+            When the file is gone, or is no journal any more.
+        """
+        self._check_that_it_is_there()
+        with told(self.path), closing(connect(self.path, "ro")) as newcomer:
+            mark = mark_of(newcomer)
+        if mark != (APPLICATION, VERSION):
+            raise OutputError(f"{self.path}: is no journal any more; opened again, it is moved aside and made anew from the L0s")
 
     def renew(self) -> str:
         """Open the file again, as at a start, and return where it was moved to if it was damaged, or the empty string.

@@ -15,8 +15,8 @@ from assembler.service.journal_texts import Signature, as_text, bound, read_awai
 
 APPLICATION = 0x4C30_4A4C
 VERSION = 2
-BUSY = 5.0
-"""How long to wait for another program that has the file [s]."""
+BUSY = 1.0
+"""How long to wait for another program that has the file [s]; the watcher waits so long each time, and has better things to do."""
 
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _COLUMNS = (
@@ -282,13 +282,13 @@ def open_reader(path: str) -> JournalReader:
     with told(path):
         connection = connect(path, "ro")
         try:
-            mark = _mark(connection)
+            mark = mark_of(connection)
         except sqlite3.Error as error:
             connection.close()
             if _code(error) not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY) or os.path.exists(f"{path}-wal"):
                 raise
             connection = connect(path, "ro&immutable=1")  # closed properly, in a directory where we may not write
-            mark = _mark(connection)
+            mark = mark_of(connection)
     if mark == (APPLICATION, VERSION):
         return JournalReader(connection, path)
     connection.close()
@@ -297,7 +297,7 @@ def open_reader(path: str) -> JournalReader:
     raise ConfigurationError(f"{path}: is a journal of format {mark[1]}, not {VERSION}; use the assembler of the watcher that writes it")
 
 
-def _mark(connection: sqlite3.Connection) -> tuple[object, object]:
+def mark_of(connection: sqlite3.Connection) -> tuple[object, object]:
     """Return whose file it is, and of which format."""
     (application,), (version,) = (connection.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version"))
     return application, version

@@ -94,6 +94,9 @@ class Keeper(threading.Thread):
         """Renew the lease, or ask for it."""
         began = self._clock()
         try:
+            if self._is_elsewhere():  # the claim is where it was, and is renewed when that is mounted again
+                self._renewed = None
+                return
             if self._lease and not self._lease.renew():
                 self._lease = self._renewed = None
                 self._log.warning("lease_lost", directory=str(self._directory))
@@ -116,10 +119,9 @@ class Keeper(threading.Thread):
     def _acquire(self) -> Lease | None:
         """Ask for the lease; a directory that was removed is made again, unless it is a mount that is gone."""
         self._directory.mkdir(parents=True, exist_ok=True)
-        device = os.stat(self._directory).st_dev
-        if self._device not in (None, device) and not has_claims(self._directory):
-            self._tell("output_is_elsewhere", f"{self._directory} is on another file system than before, without a lease; is it mounted?")
+        if self._is_elsewhere():
             return None
+        device = os.stat(self._directory).st_dev
         lease = Lease.acquire(self._directory, self._term, self._identity())
         if lease is None:
             self.holder = self._name_holder()
@@ -128,6 +130,13 @@ class Keeper(threading.Thread):
             return None
         self._device = device
         return lease
+
+    def _is_elsewhere(self) -> bool:
+        """Tell whether the directory is on another file system than that of the lease, where nobody ever took one."""
+        if self._device is None or not self._directory.exists() or self.is_in_place() or has_claims(self._directory):
+            return False
+        self._tell("output_is_elsewhere", f"{self._directory} is on another file system than before, without a lease; is it mounted?")
+        return True
 
     def stop(self, seconds: float) -> None:
         """Release the lease, unless that takes longer than it may."""

@@ -2,16 +2,13 @@
 
 import os
 import shutil
-import signal
 import sqlite3
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
-from watching import PATIENCE, STRACE, Mounts, Watched, wait_for
+from watching import Mounts, Watched
 
 
 @pytest.fixture
@@ -58,5 +55,125 @@ def test_output_that_is_full_goes_on_when_there_is_room(mounted):
     filling.unlink()
     mounted.wait("published", version=1)
     mounted.wait_health("output", "ok")
+    mounted.end()
+    assert mounted.told() == {first: ("published", 1, 1), second: ("published", 1, 1)}
+
+
+def test_output_that_may_only_be_read_goes_on_when_it_may_be_written(mounted):
+    first, second = mounted.frames
+    mounted.mounts.disk(mounted.out)
+    mounted.begin()
+    mounted.mounts.run("mount", "-o", "remount,ro", mounted.out)
+    mounted.deliver(first)
+    assert "Read-only file system" in mounted.wait("failed", frame=first)["reason"]
+    mounted.wait_health("output", "degraded")
+    assert "Read-only file system" in mounted.wait("lease_failed")["reason"]
+    mounted.deliver(second)
+    mounted.wait("failed", frame=second)
+    mounted.mounts.run("mount", "-o", "remount,rw", mounted.out)
+    mounted.wait("published", frame=first)
+    mounted.wait("published", frame=second)
+    mounted.wait_health("output", "ok")
+    mounted.end()
+    assert mounted.told() == {first: ("published", 1, 1), second: ("published", 1, 1)}
+
+
+def test_an_output_directory_that_is_removed_is_made_again(watched):
+    first, second = watched.frames
+    watched.begin()
+    watched.deliver(first)
+    watched.wait("published", frame=first)
+    watched.wait("lease_taken")
+    shutil.rmtree(watched.out)
+    watched.deliver(second)
+    watched.wait("lease_lost")
+    watched.wait("lease_taken")
+    watched.wait("published", frame=second)
+    watched.wait_health("lease", "ok")
+    watched.end()
+    assert set(watched.l0s()) == {second}
+    assert watched.told()[second] == ("published", 1, 1)
+
+
+def test_nothing_is_written_where_the_output_was_mounted(mounted):
+    """The lease that is on the disk is taken up again at once when the disk is back."""
+    first, second = mounted.frames
+    disk = mounted.mounts.disk(mounted.work / "disk")
+    mounted.mounts.bind(disk, mounted.out)
+    mounted.begin("--no-standby")
+    mounted.deliver(first)
+    mounted.wait("published", frame=first)
+    mounted.mounts.unmount(mounted.out)
+    mounted.deliver(second)
+    mounted.wait("output_is_elsewhere")
+    mounted.wait_health("lease", "degraded")
+    assert not mounted.count("lease_lost")
+    assert os.listdir(mounted.inside(mounted.out)) == []
+    mounted.mounts.bind(disk, mounted.out)
+    mounted.wait("published", frame=second)
+    mounted.wait_health("lease", "ok")
+    mounted.end()
+    assert os.listdir(mounted.out) == []
+    assert mounted.told() == {first: ("published", 1, 1), second: ("published", 1, 1)}
+
+
+def test_a_journal_that_another_program_has_locked_keeps_no_exposure_waiting(watched):
+    first, second = watched.frames
+    watched.begin()
+    with closing(sqlite3.connect(watched.journal, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        watched.deliver(first)
+        assert "another program has the journal" in watched.wait("journal_failed")["reason"]
+        watched.wait("published", frame=first)
+        watched.wait_health("journal", "degraded")
+        watched.deliver(second)
+        watched.wait("published", frame=second)
+        assert not watched.count("journal_recovered")
+        other.execute("ROLLBACK")
+    watched.wait("journal_recovered")
+    watched.wait_health("journal", "ok")
+    watched.end()
+    assert not watched.count("journal_moved_aside")
+    assert watched.told() == {first: ("published", 1, 1), second: ("published", 1, 1)}
+
+
+@pytest.mark.parametrize("fault", ["overwritten", "removed", "emptied"])
+def test_a_journal_that_is_ruined_is_made_anew_from_the_l0s(watched, fault):
+    first, second = watched.frames
+    watched.begin()
+    watched.deliver(first)
+    watched.wait("published", frame=first)
+    if fault == "overwritten":
+        with watched.journal.open("r+b") as file:
+            file.write(os.urandom(watched.journal.stat().st_size))
+    elif fault == "emptied":
+        os.truncate(watched.journal, 0)
+    else:
+        for companion in ("", "-wal", "-shm"):
+            Path(f"{watched.journal}{companion}").unlink(missing_ok=True)
+    watched.deliver(second)
+    watched.wait("journal_failed")
+    watched.wait("published", frame=second)
+    watched.wait("journal_recovered")
+    watched.wait_health("journal", "ok")
+    watched.end()
+    assert watched.count("journal_moved_aside") == (fault != "removed")
+    assert watched.told() == {first: ("published", 1, 1), second: ("published", 1, 1)}
+
+
+def test_a_journal_whose_disk_is_full_keeps_no_exposure_waiting(mounted):
+    first, second = mounted.frames
+    mounted.journal = mounted.mounts.disk(mounted.work / "disk", "1m") / "journal.sqlite"
+    mounted.begin()
+    filling = fill(mounted.inside(mounted.journal.parent))
+    mounted.deliver(first)
+    assert "no room left" in mounted.wait("journal_failed")["reason"]
+    mounted.wait("published", frame=first)
+    mounted.wait_health("journal", "degraded")
+    mounted.deliver(second)
+    mounted.wait("published", frame=second)
+    filling.unlink()
+    mounted.wait("journal_recovered")
+    mounted.wait_health("journal", "ok")
     mounted.end()
     assert mounted.told() == {first: ("published", 1, 1), second: ("published", 1, 1)}
