@@ -348,7 +348,7 @@ class Watcher:
             self._unreadable[error.path] = self._unreadable.get(error.path, 0) + 1
             if self._unreadable[error.path] < _ATTEMPTS_TO_READ:
                 log.warning("sub_fits_changed", path=error.path, reason=str(error))
-                self.tracker.forget(error.path, self._steady())
+                self.tracker.forget(error.path, self._now())
                 self.board.withdraw(order.name.night, error.path)
                 is_gone = paths == {error.path} and error.reason == "absent"
                 self._diary.note(order.name, "failed" if is_gone else "waiting", str(error), reason=str(error))
