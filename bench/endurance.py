@@ -64,7 +64,7 @@ def main() -> int:
 def watcher_of(instrument: Instrument, root: Path) -> Watcher:
     """Return a watcher of a directory with a directory for each night."""
     out = root / "out"
-    diary = Diary(Journal(root / "journal.sqlite", time.time_ns), instrument, lambda: [], time.time_ns, Silent())
+    diary = Diary(Journal(root / "journal.sqlite", time.time_ns), instrument, list, time.time_ns, Silent())
     diary.begin()
     return Watcher(
         Setup(instrument=instrument),
@@ -91,7 +91,7 @@ def play(watcher: Watcher, root: Path, night: int, exposures: int) -> float:
         (raw / f"cam_{frame}.fits").write_bytes(sub_fits(frame))
         if number % 5 == 4 or number == exposures - 1:
             watcher.round()
-    while len(list((root / "out").glob(f"cam_*.l0.fits"))) < exposures:
+    while len(list((root / "out").glob("cam_*.l0.fits"))) < exposures:
         watcher.round()
     seconds = time.perf_counter() - begun
     for path in (root / "out").glob("cam_*.l0.fits"):
