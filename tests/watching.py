@@ -51,6 +51,11 @@ def wait_for(what: str, ask: Callable[[], T | None]) -> T:
         time.sleep(0.02)
 
 
+def let_pass(seconds: float) -> None:
+    """Let time pass, so that what must not happen meanwhile would have happened."""
+    time.sleep(seconds)
+
+
 class Mounts:
     """A mount table of its own: what is mounted in it is gone with it. A test that cannot have one is skipped."""
 
@@ -211,19 +216,14 @@ class Watched:
         self._closing.insert(0, tracer.close)
         return tracer
 
-    def deliver(self, frame: int, *origins: str, but: Iterable[str] = ()) -> None:
+    def deliver(self, frame: int, *origins: str, but: Iterable[str] = (), place: Path | None = None) -> None:
         """Let sub-FITS of a frame arrive, of all origins unless told: renamed into place, as the cameras do it."""
         for origin, path in self.night.sub_fits(frame).items():
             if origin not in but and (not origins or origin in origins):
-                target = self.sub_fits(frame, origin)
+                target = self.inside(place or self.place) / path.relative_to(self.night.directory)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, target.parent / f".{target.name}")
                 (target.parent / f".{target.name}").rename(target)
-
-    def sub_fits(self, frame: int, origin: str) -> Path:
-        """Return where a sub-FITS is, or will be, as the test gets at it."""
-        path = self.night.sub_fits(frame)[origin]
-        return self.inside(self.place) / path.relative_to(self.night.directory)
 
     def events(self) -> list[dict[str, Any]]:
         """Return what was told so far."""

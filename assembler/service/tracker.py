@@ -92,6 +92,12 @@ class Tracker:
                 elif path in night.settled:
                     night.unchecked.append(path)
 
+    def postpone(self, by: int) -> None:
+        """Count what is not settled as having been seen later by a time [ns], and forget how it was before."""
+        for followed in (f for night in self._nights.values() for f in night.followed.values()):
+            followed.since += by
+            followed.course = Course()
+
     def forget(self, path: str) -> None:
         """Take a file for new, because it was found to be another one than the one that was settled."""
         for night in self._nights.values():

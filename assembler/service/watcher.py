@@ -33,6 +33,8 @@ SCAN = SECOND
 """How often the active nights are scanned [ns], whatever wakes the watcher before."""
 
 _MOST_AT_ONCE = 2 * SECOND
+_BLOCKED = 20 * SECOND
+"""After how long without a look something must have blocked [ns]; an exposure that waits for the history takes less."""
 _ATTEMPTS_TO_READ = 5
 _ASK_AGAIN = 2 * SECOND
 _FORGET = 30 * 86400 * SECOND
@@ -117,6 +119,7 @@ class Watcher:
         self._chance = chance
         self._apart = clock() - steady()
         self._away = False
+        self._looked = steady()
         self._forgotten = steady()
         self._next_lag = self._next_check = 0
         self.take(setup)
@@ -159,8 +162,10 @@ class Watcher:
         now = self._steady()
         self._compare_clocks(now)
         self._diary.mend()
+        was_away = self._away
         if not self._is_there():
             return now + SCAN
+        self._catch_up(now, was_away=was_away)
         for night, spotted in self.scanner.scan():
             self._load(night, spotted)
             self.tracker.spot(spotted, now)
@@ -187,6 +192,14 @@ class Watcher:
         self._diary.close()
         if self._lender:
             self._lender.close()
+
+    def _catch_up(self, now: int, *, was_away: bool) -> None:
+        """Await everything for as much longer as nobody could look, because the input was gone or a mount blocked."""
+        unseen, self._looked = now - self._looked, now
+        if was_away or unseen > _BLOCKED:
+            self.board.postpone(unseen)
+            self.tracker.postpone(unseen)
+            self._noted.clear()
 
     def _is_there(self) -> bool:
         there = self.scanner.is_there()

@@ -2,17 +2,19 @@
 
 import os
 import shutil
-import signal
 import sqlite3
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from watching import PATIENCE, STRACE, Mounts, Watched, wait_for
+from postgres_servers import running
+from watching import Mounts, Watched, let_pass
+
+from assembler.telemetry.load import read_samples
+from assembler.telemetry.urls import load_history
+
+FAKETIME = next(map(str, Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")), "")
 
 
 @pytest.fixture
@@ -181,3 +183,142 @@ def test_a_journal_whose_disk_is_full_keeps_no_exposure_waiting(mounted):
     mounted.wait_health("journal", "ok")
     mounted.end()
     assert mounted.told() == {first: ("published", 1, 1), second: ("published", 1, 1)}
+
+
+def test_a_history_that_comes_later_makes_a_new_version(watched):
+    first, _ = watched.frames
+    later, path = watched.work / "later.db", watched.work / "history.db"
+    load_history(f"sqlite:///{later}", read_samples(watched.night.telemetry))
+    watched.begin("--history", f"sqlite:///{path}", "--patience", "0.5 s")
+    watched.wait("history_away")
+    watched.deliver(first)
+    watched.wait("published", frame=first, version=1)
+    watched.wait_health("history", "degraded")
+    assert watched.told()[first][0] == "waiting"
+    later.rename(path)
+    watched.wait("history_answers_again")
+    watched.wait("published", frame=first, version=2)
+    watched.wait_health("history", "ok")
+    watched.end()
+    assert len(watched.l0s()) == len(list(watched.out.glob("superseded/*.v1.fits"))) == 1
+    assert watched.told() == {first: ("published", 2, 2)}
+
+
+def test_a_history_whose_server_stops_and_starts_delays_nothing_and_is_asked_again(watched):
+    first, second = watched.frames
+    with running() as server:
+        load_history(server.url(), read_samples(watched.night.telemetry))
+        watched.begin("--history", server.url(), "--patience", "0.5 s")
+        watched.deliver(first)
+        watched.wait("published", frame=first, version=1)
+        server.stop()
+        watched.deliver(second)
+        watched.wait("history_away")
+        watched.wait("published", frame=second, version=1)
+        watched.wait_health("history", "degraded")
+        assert {frame: state for frame, (state, _, _) in watched.told().items()} == {first: "published", second: "waiting"}
+        server.start()
+        watched.wait("history_answers_again")
+        watched.wait("published", frame=second, version=2)
+        watched.wait_health("history", "ok")
+        watched.end()
+    assert set(watched.l0s()) == {first, second}
+    assert len(list(watched.out.glob("superseded/*.v1.fits"))) == 1
+    assert watched.told() == {first: ("published", 1, 1), second: ("published", 2, 2)}
+
+
+def test_no_exposure_is_given_up_because_its_input_was_unmounted(mounted):
+    """The disk is away for longer than a camera is awaited, and its last sub-FITS is written meanwhile, from elsewhere."""
+    first, second = mounted.frames
+    mounted.write_yaml(margin=2)
+    disk = mounted.mounts.disk(mounted.work / "disk")
+    mounted.mounts.bind(disk, mounted.place)
+    mounted.begin()
+    mounted.deliver(first, but=["red"])
+    mounted.wait("sub_fits_settled", origin="green")
+    mounted.mounts.unmount(mounted.place)
+    mounted.wait("input_gone")
+    mounted.wait_health("input", "degraded")
+    let_pass(3)
+    mounted.deliver(first, "red", place=disk)
+    mounted.mounts.bind(disk, mounted.place)
+    mounted.wait("input_is_back")
+    mounted.wait("published", frame=first, missing={})
+    mounted.wait_health("input", "ok")
+    mounted.deliver(second)
+    mounted.wait("published", frame=second, missing={})
+    mounted.end()
+    assert not mounted.count("gave_up_waiting")
+    assert mounted.told() == {first: ("published", 1, 1), second: ("published", 1, 1)}
+
+
+def test_no_exposure_is_given_up_because_its_night_was_renamed_for_a_while(watched):
+    first, second = watched.frames
+    watched.write_yaml(margin=2)
+    watched.begin()
+    watched.deliver(first, but=["red"])
+    watched.wait("sub_fits_settled", origin="green")
+    elsewhere = watched.place.rename(watched.work / "elsewhere")
+    watched.wait("input_gone")
+    let_pass(3)
+    watched.deliver(first, "red", place=elsewhere)
+    elsewhere.rename(watched.place)
+    watched.wait("input_is_back")
+    watched.wait("published", frame=first, missing={})
+    watched.deliver(second)
+    watched.wait("published", frame=second, missing={})
+    watched.end()
+    assert not watched.count("gave_up_waiting")
+    assert watched.told() == {first: ("published", 1, 1), second: ("published", 1, 1)}
+
+
+class Clock:
+    """A clock of the watcher's own, to be set while it runs; that which is never set goes on as it is."""
+
+    def __init__(self, work: Path) -> None:
+        self._offset = work / "offset"
+        self.set(0)
+        told = {"LD_PRELOAD": FAKETIME, "FAKETIME_TIMESTAMP_FILE": str(self._offset), "FAKETIME_NO_CACHE": "1"}
+        self.environment = {**told, "DONT_FAKE_MONOTONIC": "1", "NO_FAKE_STAT": "1"}
+
+    def set(self, seconds: int) -> None:
+        """Set it to the time that it is and so many seconds."""
+        self._offset.write_text(f"{seconds:+}")
+
+
+@pytest.mark.skipif(not FAKETIME, reason="needs libfaketime, which CI installs")
+def test_a_clock_that_is_set_back_makes_nothing_late(watched):
+    first, second = watched.frames
+    clock = Clock(watched.work)
+    watched.write_yaml(margin=2)
+    watched.begin(environment=clock.environment)
+    watched.deliver(first, but=["red"])
+    watched.wait("sub_fits_settled", origin="green")
+    clock.set(-3600)
+    assert round(watched.wait("clock_was_set")["seconds"]) == -3600
+    watched.wait("gave_up_waiting", frame=first)
+    watched.wait("published", frame=first, missing={"red": "absent"})
+    watched.deliver(second)
+    watched.wait("published", frame=second, missing={})
+    watched.deliver(first, "red")
+    watched.wait("published", frame=first, version=2, missing={})
+    watched.end()
+    assert watched.told() == {first: ("published", 2, 2), second: ("published", 1, 1)}
+
+
+@pytest.mark.skipif(not FAKETIME, reason="needs libfaketime, which CI installs")
+def test_a_clock_that_is_set_forward_gives_nothing_up(watched):
+    first, second = watched.frames
+    clock = Clock(watched.work)
+    watched.begin(environment=clock.environment)
+    watched.deliver(first, but=["red"])
+    watched.wait("sub_fits_settled", origin="green")
+    clock.set(3600)
+    assert round(watched.wait("clock_was_set")["seconds"]) == 3600
+    watched.deliver(second)
+    watched.wait("published", frame=second, missing={})
+    watched.deliver(first, "red")
+    watched.wait("published", frame=first, version=1, missing={})
+    watched.end()
+    assert not watched.count("gave_up_waiting")
+    assert watched.told() == {first: ("published", 1, 1), second: ("published", 1, 1)}
