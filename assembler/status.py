@@ -56,7 +56,6 @@ def status(journal: str | None, yaml: str | None, as_json: bool, follow: bool, c
     if follow:
         with stopped_by_signals(), _ended_by_interrupt():
             if as_json or not sys.stdout.isatty():
-                _tell(f"following {path}; Ctrl-C ends it")
                 tell_news(lambda last: read_news(path, last), as_json=as_json, sleep=time.sleep)
             else:
                 _follow_live(lambda: read_overview(path, count, time.time_ns()))
@@ -123,8 +122,8 @@ def tell_news(read: "Callable[[Mark | None], News]", *, as_json: bool, sleep: Ca
             if isinstance(error, ConfigurationError):
                 last = last or (0, 0)  # one that is not there yet is told from its beginning
         else:
-            if trouble:
-                _tell("assembler: the journal can be read again")
+            if trouble or last is None:
+                _tell("assembler: the journal can be read again" if trouble else "following from here on; Ctrl-C ends it")
             last, trouble = news.last, ""
             for step, entry in news.lines:
                 click.echo(json.dumps(step_to_plain(step, entry)) if as_json else _encodable(line(step, entry)))
@@ -220,10 +219,10 @@ def _next(entry: "Entry", now: int) -> "Text":
 
 def _done(done: "tuple[Done, ...]") -> "Table":
     table = _table("Done, the newest last")
-    _column(table, "L0 or exposure", ratio=5, least=25)
+    _column(table, "L0 or exposure", ratio=3)
     for header, width in (("ver", 3), ("state", 10), ("took", 6), ("err", 3), ("warn", 4), ("info", 4)):
         _column(table, header, width=width)
-    table.add_column("missing, or why", ratio=4, overflow="fold")
+    table.add_column("missing, or why", ratio=2, overflow="fold")
     for one in done:
         entry = one.entry
         has_l0 = entry.state == "published" and entry.l0
@@ -300,13 +299,11 @@ def _table(title: str) -> "Table":
     )
 
 
-def _column(table: "Table", header: str, *, ratio: int = 0, width: int = 0, least: int = 0) -> None:
+def _column(table: "Table", header: str, *, ratio: int = 0, width: int = 0) -> None:
     """Add a column of names, which are cut, or of short words."""
     overflow: Literal["ellipsis", "crop"] = "ellipsis" if _speaks_unicode() else "crop"
     justify: Literal["right", "left"] = "right" if width and width < 8 else "left"
-    table.add_column(
-        header, ratio=ratio or None, width=width or None, min_width=least or None, no_wrap=True, overflow=overflow, justify=justify
-    )
+    table.add_column(header, ratio=ratio or None, width=width or None, no_wrap=True, overflow=overflow, justify=justify)
 
 
 def _text(text: str, style: str = "") -> "Text":

@@ -15,9 +15,8 @@ from assembler import __version__
 from assembler.options import CORRECTIONS, HISTORY, INSTRUMENT, JOURNAL, default_journal, duration, load_corrections, load_named
 
 if TYPE_CHECKING:
-    from assembler.service.health import Health
     from assembler.service.log import Log
-    from assembler.service.meters import Meters
+    from assembler.service.signs import Signs
     from assembler.service.watcher import Setup, Watcher
 
 _STUCK = 60.0
@@ -78,6 +77,7 @@ def watch(
     from assembler.service.mounts import read_mountinfo
     from assembler.service.notify import Notifier
     from assembler.service.running import Parts, Service
+    from assembler.service.signs import Signs
     from assembler.service.waker import Waker
 
     setup = _read(yaml, corrections)
@@ -106,8 +106,7 @@ def watch(
                 duration("--settling", settling),
                 steady,
                 told,
-                meters,
-                health,
+                Signs(meters, health),
             ),
             lambda: _read(yaml, corrections),
             Parts(
@@ -138,8 +137,7 @@ def _opening(
     settling: int,
     steady: Callable[[], int],
     log: "Log",
-    meters: "Meters",
-    health: "Health",
+    signs: "Signs",
 ) -> "Callable[[Callable[[], bool]], Watcher]":
     """Return what opens the watcher; a history that is wrong, and not merely away, is an error before."""
     from assembler.fits.writer import remove_abandoned
@@ -156,23 +154,26 @@ def _opening(
 
     def open_watcher(may_go_on: Callable[[], bool]) -> "Watcher":
         remove_abandoned(out)
-        diary = Diary(Journal(journal, time.time_ns), setup.instrument, lambda: sorted(out.glob("*.fits")), time.time_ns, log)
-        diary.begin()
-        return Watcher(
-            setup,
-            Path(place),
-            out,
-            diary,
-            lender,
-            settling=settling,
-            version=__version__,
-            clock=time.time_ns,
-            steady=steady,
-            log=log,
-            meters=meters,
-            health=health,
-            may_go_on=may_go_on,
-        )
+        with ExitStack() as opened:
+            diary = Diary(Journal(journal, time.time_ns), setup.instrument, lambda: sorted(out.glob("*.fits")), time.time_ns, log)
+            opened.callback(diary.close)  # unless all is well, so that the next attempt may take the journal
+            diary.begin()
+            watcher = Watcher(
+                setup,
+                Path(place),
+                out,
+                diary,
+                lender,
+                settling=settling,
+                version=__version__,
+                clock=time.time_ns,
+                steady=steady,
+                log=log,
+                signs=signs,
+                may_go_on=may_go_on,
+            )
+            opened.pop_all()
+        return watcher
 
     return open_watcher
 

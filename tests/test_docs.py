@@ -69,3 +69,14 @@ def test_every_command_is_in_the_readme():
 def test_every_link_leads_somewhere(path):
     links = re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text())
     assert [link for link in links if not (path.parent / link).exists()] == []
+
+
+def test_every_event_of_the_watcher_is_in_its_table():
+    told = set()
+    for path in (*(ROOT / "assembler" / "service").glob("*.py"), ROOT / "assembler" / "watch.py"):
+        told |= set(re.findall(r'(?:log|told|_tell)\.?(?:info|warning|error|exception)?\("([a-z0-9_]+)"', path.read_text()))
+    told |= set(re.findall(r'"(published|was_there_already)" if', (ROOT / "assembler" / "service" / "watcher.py").read_text()))
+    told |= set(re.findall(r'else "(was_there_already)"', (ROOT / "assembler" / "service" / "watcher.py").read_text()))
+    rows = re.findall(r"^\| (`.*?) \| (?:info|warning|error)", (ROOT / "docs" / "watch.md").read_text(), re.MULTILINE)
+    listed = {name for row in rows for name in re.findall(r"`([a-z0-9_]+)`", row)}
+    assert told == listed

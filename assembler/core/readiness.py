@@ -4,7 +4,8 @@ Everything here is decided from what has arrived and from the instant that is no
 with all its files there at once, goes the same way as a live one.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from bisect import bisect_left, bisect_right
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,6 +14,9 @@ from assembler.core.exposure import triggered_names
 from assembler.core.instrument import Instrument
 
 State = Literal["waiting", "ready", "give up"]
+
+_Place = tuple[int | None, str]
+"""Which exposure: its frame number, or the path of the sub-FITS that names none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +122,7 @@ def sort_arrivals(instrument: Instrument, arrivals: Iterable[Arrival]) -> Sorted
     was there first has it; of two at once, the one whose path comes first.
     """
     matches = {origin.name: origin.match for origin in instrument.origins}
-    placed: dict[tuple[int | None, str], dict[str, Arrival]] = {}
+    placed: dict[_Place, dict[str, Arrival]] = {}
     doubles: list[Arrival] = []
     loose: list[Arrival] = []
     in_order = sorted(arrivals, key=lambda a: (a.at, a.path))
@@ -126,10 +130,11 @@ def sort_arrivals(instrument: Instrument, arrivals: Iterable[Arrival]) -> Sorted
         if matches[arrival.origin] == "frame":
             key = (arrival.frame, "" if arrival.frame is not None else arrival.path)
             _place(placed.setdefault(key, {}), arrival, doubles)
-    flights = {key: Flight(frame=key[0], arrivals=_ordered(instrument, mine.values())) for key, mine in placed.items()}
+    timed = _in_time(instrument, placed)
+    longest = max((end - begin for begin, end, _ in timed), default=0)
     for arrival in in_order:
         if matches[arrival.origin] == "time":
-            chosen = _sharing_most(instrument, flights, arrival)
+            chosen = _sharing_most(timed, longest, arrival)
             if chosen is None:
                 loose.append(arrival)
             else:
@@ -259,23 +264,33 @@ def _ordered(instrument: Instrument, arrivals: Iterable[Arrival]) -> tuple[Arriv
     return tuple(sorted(arrivals, key=lambda a: order[a.origin]))
 
 
-def _by_frame(item: tuple[tuple[int | None, str], object]) -> tuple[bool, int, str]:
+def _by_frame(item: tuple[_Place, object]) -> tuple[bool, int, str]:
     (frame, path), _ = item
     return frame is None, frame or 0, path
 
 
-def _sharing_most(
-    instrument: Instrument, flights: Mapping[tuple[int | None, str], Flight], arrival: Arrival
-) -> tuple[int | None, str] | None:
-    """Return the exposure with which a sub-FITS shares most time, the earlier of two."""
-    if not arrival.times.is_interval:
+def _in_time(instrument: Instrument, placed: Mapping[_Place, Mapping[str, Arrival]]) -> list[tuple[int, int, _Place]]:
+    """Return begin, end and place of the exposures whose times are known, in the order of their begins."""
+    timed = []
+    for place, mine in sorted(placed.items(), key=_by_frame):
+        interval = Flight(frame=place[0], arrivals=_ordered(instrument, mine.values())).interval(instrument)
+        if interval:
+            timed.append((*interval, place))
+    return sorted(timed, key=lambda one: one[0])
+
+
+def _sharing_most(timed: Sequence[tuple[int, int, _Place]], longest: int, arrival: Arrival) -> _Place | None:
+    """Return the exposure with which a sub-FITS shares most time, the earlier of two.
+
+    Only those are looked at that can share any: with a whole night at once, each with each would take minutes.
+    """
+    begin, end = arrival.times.begin, arrival.times.end
+    if begin is None or end is None or begin > end:
         return None
-    best: tuple[int, tuple[int | None, str]] | None = None
-    for key, flight in sorted(flights.items(), key=_by_frame):
-        interval = flight.interval(instrument)
-        if interval is None:
-            continue
-        shared = arrival.times.shared_with(*interval)
+    best: tuple[int, _Place] | None = None
+    first = bisect_left(timed, begin - longest, key=lambda one: one[0])
+    for its_begin, its_end, place in timed[first : bisect_right(timed, end, key=lambda one: one[0])]:
+        shared = arrival.times.shared_with(its_begin, its_end)
         if shared is not None and (best is None or shared > best[0]):
-            best = shared, key
+            best = shared, place
     return best[1] if best else None

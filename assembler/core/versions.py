@@ -79,6 +79,17 @@ def superseded_name(filename: str, version: int) -> str:
     return f"{filename.removesuffix('.fits')}.v{version}.fits"
 
 
+def superseded_version(name: str, filename: str) -> int | None:
+    """Return which version of an L0 has a name when it is superseded; None when that is no such name.
+
+    >>> superseded_version("a.v12.fits", "a.fits"), superseded_version("a.v012.fits", "a.fits"), superseded_version("b.v1.fits", "a.fits")
+    (12, None, None)
+    """
+    text = name.removesuffix(".fits").rpartition(".v")[2]
+    number = int(text) if text.isascii() and text.isdecimal() and len(text) <= len(str(MOST_VERSIONS)) else 0
+    return number if is_version(number) and superseded_name(filename, number) == name else None
+
+
 def is_version(value: object) -> TypeGuard[int]:
     """Tell whether a value can be that of L0VER.
 

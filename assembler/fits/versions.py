@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from assembler.core.versions import SUPERSEDED, Replaced, is_version, superseded_name
+from assembler.core.versions import SUPERSEDED, Replaced, is_version, superseded_name, superseded_version
 from assembler.errors import InputError, OutputError
 from assembler.fits.blocks import open_fits, scan_primary, signature_of
 from assembler.fits.writer import Draft, drafts_of, sync_directory
@@ -55,6 +55,35 @@ def standing_l0(path: Path) -> Standing:
         told = f"L0VER is {version!a}, OFNAME is {name!a}"
         raise OutputError(f"{path} is no L0 of this name, and is never overwritten; move it away ({told})", retry=False)
     return Standing(path=path, version=version, written=str(written or ""), signature=found.signature)
+
+
+def restore_l0(directory: Path, filename: str) -> bool:
+    """Give a name that no file has back to the newest superseded version of its L0; return whether there is one.
+
+    An NFS client moves a file aside that is open on its host when another one takes its name. If it stops right then, nothing has
+    the name, and the file that had it is among those that are superseded.
+
+    Raises
+    ------
+    OutputError
+        When the file system refuses.
+    """
+    kept = directory / SUPERSEDED
+    try:
+        with os.scandir(kept) as entries:
+            names = {entry.name for entry in entries}
+    except OSError:
+        return False
+    numbers = [number for name in names if (number := superseded_version(name, filename))]
+    if not numbers:
+        return False
+    try:
+        with suppress(FileExistsError):
+            os.link(kept / superseded_name(filename, max(numbers)), directory / filename)
+        sync_directory(directory)
+    except OSError as error:
+        raise OutputError(f"{directory / filename}: cannot be restored from {kept}: {error.strerror}") from error
+    return True
 
 
 def replaced_by(standing: Standing, reason: str) -> Replaced:

@@ -7,6 +7,7 @@ only then does link(2) put it under its final name, which fails where that name 
 import ctypes
 import fcntl
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -324,9 +325,9 @@ def drafts_of(directory: Path, filename: str = "") -> list[str]:
     OSError
         When the directory cannot be read.
     """
-    start = f".{filename}." if filename else "."
+    named = re.compile(rf"\.{re.escape(filename)}\..*{_SUFFIX}" if filename else rf"\..+\.[0-9a-f]{{16}}{_SUFFIX}", re.DOTALL)
     with os.scandir(directory) as entries:
-        return [e.path for e in entries if e.name.startswith(start) and e.name.endswith(_SUFFIX)]
+        return [e.path for e in entries if named.fullmatch(e.name)]
 
 
 def remove_abandoned(directory: Path, filename: str = "") -> None:

@@ -85,8 +85,12 @@ class Board:
             there.assembled.discard(arrival.path)
 
     def tell(self, night: str, orphans: Iterable[Arrival]) -> None:
-        """Take note that sub-FITS were told to be orphans."""
-        self._nights[night].told.update(a.path for a in orphans)
+        """Take note that sub-FITS were told to be orphans; one that came second for its place must not have it when that is free again."""
+        there = self._nights[night]
+        for orphan in orphans:
+            there.told.add(orphan.path)
+            if self._instrument.origin(orphan.origin).match == "frame":
+                there.arrivals.pop(orphan.path, None)
 
     def drop(self, night: str) -> None:
         """Forget a night that is not active any more."""

@@ -1,17 +1,23 @@
 """The journal as the watcher keeps it: while it cannot be written, exposures go on, and what was to be noted is noted afterwards."""
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from assembler.core.instants import SECOND
 from assembler.core.instrument import Instrument
-from assembler.core.states import STEPS, State, next_attempt
+from assembler.core.states import FINAL, STEPS, State, next_attempt
 from assembler.errors import AssemblerError, OutputError
 from assembler.service.journal import Journal
 from assembler.service.journal_reader import Entry, ExposureName, Sighting
 from assembler.service.log import Log
 
-_MOST_OWED = 10_000
+KEPT = 30 * 86_400 * SECOND
+"""For how long the journal keeps what is done [ns], and exposures longer, as long as their night is there."""
+
+_MOST_OWED = 20_000
 
 
 class Diary:
@@ -21,6 +27,7 @@ class Diary:
     ----------
     journal : Journal
     instrument : Instrument
+        May be set anew.
     l0s : callable
         Returns the paths of the L0s that there are, for a journal that has to be made anew.
     clock : callable
@@ -32,11 +39,11 @@ class Diary:
         self, journal: Journal, instrument: Instrument, l0s: Callable[[], Iterable[Path]], clock: Callable[[], int], log: Log
     ) -> None:
         self._journal = journal
-        self._instrument = instrument
+        self.instrument = instrument
         self._l0s = l0s
         self._clock = clock
         self._log = log
-        self._owed: dict[str, tuple[ExposureName, State, str, dict[str, Any]]] = {}
+        self._owed: deque[Callable[[], None]] = deque(maxlen=_MOST_OWED)  # who loses the oldest is told by the L0s at the next start
         self._attempts: dict[str, int] = {}
         self.failure = ""
         if journal.moved_aside:
@@ -57,14 +64,7 @@ class Diary:
             self._attempts[name.key] = self._attempts.get(name.key, 0) + 1
         elif state == "published":
             self._attempts.pop(name.key, None)
-        if self.failure:
-            self._owe(name, state, detail, known)
-            return
-        try:
-            self._write(name, state, detail, known)
-        except OutputError as error:
-            self._fail(error)
-            self._owe(name, state, detail, known)
+        self._do(partial(self._write, name, state, detail, known))
 
     def note_failure(self, name: ExposureName, error: AssemblerError, random: float) -> int | None:
         """Note that an exposure failed, and return when to try again [ns], or None when that is of no use."""
@@ -76,22 +76,17 @@ class Diary:
 
     def note_sub_fits(self, sightings: Iterable[Sighting]) -> None:
         """Note sub-FITS that were seen, as `Journal.note_sub_fits` does."""
-        if self.failure:
-            return  # the next start looks at them again
-        try:
-            self._journal.note_sub_fits(sightings)
-        except OutputError as error:
-            self._fail(error)
-        except ValueError as error:
-            self._log.warning("journal_refused", reason=str(error))
+        self._do(partial(self._write_sub_fits, tuple(sightings)))
 
     def of_night(self, night: str) -> tuple[list[Entry], list[Sighting]]:
-        """Return the exposures of a night, and the sub-FITS in it that belong to none; nothing while the journal cannot be read."""
-        try:
-            return self._journal.read.of_night(night), [s for s in self._journal.read.orphans() if s.path.startswith(f"{night}/")]
-        except OutputError as error:
-            self._fail(error)
-            return [], []
+        """Return the exposures of a night, and the sub-FITS in it that belong to none; nothing when the journal cannot be read."""
+        for _ in range(2):  # one that is damaged or gone is made anew at once: without it, a whole night would be made again
+            try:
+                return self._journal.read.of_night(night), [s for s in self._journal.read.orphans() if s.path.startswith(f"{night}/")]
+            except OutputError as error:
+                self._fail(error)
+                self.mend()
+        return [], []
 
     def entry(self, name: ExposureName) -> Entry | None:
         """Return an exposure, as far as is known."""
@@ -112,12 +107,12 @@ class Diary:
             self._fail(error)
             return {}
 
-    def forget(self, older_than: int, watched: Iterable[str]) -> None:
+    def forget(self, watched: Iterable[str]) -> None:
         """Forget what is long done, as `Journal.forget` does."""
         if self.failure:
             return
         try:
-            gone = self._journal.forget(older_than, tuple(watched))
+            gone = self._journal.forget(self._clock() - KEPT, tuple(watched))
         except OutputError as error:
             self._fail(error)
             return
@@ -135,9 +130,8 @@ class Diary:
             if self._journal.needs_rebuild:
                 self._rebuild()
             while self._owed:
-                key = next(iter(self._owed))
-                self._write(*self._owed[key])
-                del self._owed[key]
+                self._owed[0]()
+                self._owed.popleft()
         except OutputError as error:
             self.failure = str(error)
             return
@@ -149,22 +143,23 @@ class Diary:
         self._journal.close()
 
     def _rebuild(self) -> None:
-        rebuilt = self._journal.rebuild(self._unknown(), self._instrument)
+        rebuilt = self._journal.rebuild(self._unknown(), self.instrument)
         if rebuilt.noted or rebuilt.refused:
             self._log.info("journal_caught_up", l0s=rebuilt.noted, refused=len(rebuilt.refused))
         for path, reason in rebuilt.refused:
             self._log.warning("l0_not_read", path=path, reason=reason)
 
     def _unknown(self) -> list[Path]:
-        """Return the L0s that the journal does not know, or that were written after it was told of them."""
+        """Return the L0s that the journal does not know and has not forgotten, or that were written after it was told of them."""
         known = {entry.l0: entry.changed for entry in self._journal.read.last(2**31)}
+        oldest = 0 if self._journal.needs_rebuild else self._clock() - KEPT
         unknown = []
         for path in self._l0s():
             try:
                 written = path.stat().st_mtime_ns
             except OSError:
                 continue
-            if str(path) not in known or written > known[str(path)]:
+            if written > known.get(str(path), oldest):
                 unknown.append(path)
         return unknown
 
@@ -177,11 +172,22 @@ class Diary:
         except ValueError as error:
             self._log.warning("journal_refused", frame=name.frame, night=name.night, reason=str(error))
 
-    def _owe(self, name: ExposureName, state: State, detail: str, known: dict[str, Any]) -> None:
-        before = self._owed.pop(name.key, None)
-        while len(self._owed) >= _MOST_OWED:
-            del self._owed[next(iter(self._owed))]
-        self._owed[name.key] = name, state, detail, (before[3] if before else {}) | known
+    def _write_sub_fits(self, sightings: Iterable[Sighting]) -> None:
+        try:
+            self._journal.note_sub_fits(sightings)
+        except ValueError as error:
+            self._log.warning("journal_refused", reason=str(error))
+
+    def _do(self, write: Callable[[], None]) -> None:
+        """Write something, or owe it; in order, so that what is owed comes first."""
+        if not self.failure:
+            try:
+                write()
+            except OutputError as error:
+                self._fail(error)
+            else:
+                return
+        self._owed.append(write)
 
     def _fail(self, error: OutputError) -> None:
         if not self.failure:
@@ -192,13 +198,18 @@ class Diary:
 def _way(before: State | None, after: State) -> list[State]:
     """Return the shortest lawful way from one state to another, without the first and with the last.
 
+    Of two, it is the one through states that do not last: nothing was published or superseded on the way.
+
     >>> _way("seen", "published"), _way(None, "waiting"), _way("published", "assembling")
     (['ready', 'assembling', 'published'], ['seen', 'waiting'], ['ready', 'assembling'])
     """
-    ways: list[list[State]] = [["seen"]] if before is None else [[state] for state in STEPS[before]]
-    ways.sort(key=lambda way: way[0] != after)
+    ways: list[list[State]] = [["seen"]] if before is None else [[state] for state in _steps(before)]
     for way in ways:
         if way[-1] == after:
             return way
-        ways += [[*way, step] for step in sorted(STEPS[way[-1]]) if step not in way]
+        ways += [[*way, step] for step in _steps(way[-1]) if step not in way]
     raise ValueError(f"no way leads from {before} to {after}")
+
+
+def _steps(state: State) -> list[State]:
+    return sorted(STEPS[state], key=lambda step: (step in FINAL, step))

@@ -98,8 +98,9 @@ class Keeper(threading.Thread):
                 self._renewed = None
                 return
             if self._lease and not self._lease.renew():
-                self._lease = None
+                self._lease = self._renewed = None
                 self._log.warning("lease_lost", directory=str(self._directory))
+                self._wake()
             is_new = self._lease is None
             if is_new:
                 self._lease = self._acquire()

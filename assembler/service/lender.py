@@ -26,6 +26,7 @@ class Lender:
     Parameters
     ----------
     instrument : Instrument
+        May be set anew.
     opening : callable
         Opens the history.
     seconds : float
@@ -38,7 +39,7 @@ class Lender:
     def __init__(
         self, instrument: Instrument, opening: Callable[[], History], seconds: float, log: Log, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._instrument = instrument
+        self.instrument = instrument
         self._opening = opening
         self._seconds = seconds
         self._log = log
@@ -86,7 +87,7 @@ class Lender:
     def newest(self, now: int) -> float | None:
         """Return when the newest of the instrument's samples was broadcast as of an instant [ns]; [s since 1970], None for never."""
         try:
-            (told,) = self.lend().as_of(self._instrument.sources(), [unix_seconds(now)])
+            (told,) = self.lend().as_of(self.instrument.sources(), [unix_seconds(now)])
         except TelemetryError as error:
             self.failed(error)
             return None
@@ -101,7 +102,7 @@ class Lender:
         middles : mapping of int to int
             The middle of each exposure [ns].
         """
-        source = self._instrument.exposure.triggered
+        source = self.instrument.exposure.triggered
         if not source or not middles or (self.failure and self._clock() < self._ask_again):
             return {}
         try:
@@ -111,9 +112,9 @@ class Lender:
             return {}
         self.answered()
         return {
-            frame: triggered_origins(self._instrument, answer[source].value)
+            frame: triggered_origins(self.instrument, answer[source].value)
             for frame, answer in zip(middles, told, strict=True)
-            if source in answer
+            if source in answer and answer[source].value.strip()  # nobody takes an exposure with no camera
         }
 
     def close(self) -> None:

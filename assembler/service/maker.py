@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from assembler.core.corrections import Correction
-from assembler.core.exposure import REASONS, Missing
+from assembler.core.exposure import MISSING_CODES, Missing
 from assembler.core.instrument import Instrument
 from assembler.core.readiness import Flight
 from assembler.core.settling import Signature
@@ -164,6 +164,5 @@ class Maker:
 
 
 def missing_of(outcome: Outcome) -> Mapping[str, str]:
-    """Return by origin why it is not in an L0 that was expected to have it."""
-    told = {f.origin: f.code for f in outcome.plan.findings if f.origin and f.code in {*REASONS, "absent-though-triggered"}}
-    return {origin: code for origin, code in told.items() if code != "not-triggered"}
+    """Return by origin why it is not in an L0."""
+    return {f.origin: f.code for f in outcome.plan.findings if f.origin and f.code in MISSING_CODES}

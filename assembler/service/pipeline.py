@@ -22,7 +22,7 @@ from assembler.core.times import Times, reconcile, with_durations
 from assembler.core.versions import Replaced
 from assembler.errors import ConfigurationError, InputError, OutputError, TakenError, VerificationError
 from assembler.fits.verifier import opens_with_cfitsio, verify_plan
-from assembler.fits.versions import Standing, replaced_by, retire_l0, standing_l0, supersede_l0
+from assembler.fits.versions import Standing, replaced_by, restore_l0, retire_l0, standing_l0, supersede_l0
 from assembler.fits.writer import draft, publish, remove_abandoned, sum_l0, write_l0
 from assembler.service.finder import Found, file_times
 from assembler.service.inquiry import Inquiry
@@ -232,7 +232,7 @@ def _make(plan: Plan, directory: Path, reason: str | None, former: Path | None, 
         if reason is None:
             raise TakenError(f"{former} is the L0 of this exposure, which would be {plan.filename} now", path=str(former))
         return _rename(plan, path, replaced_by(standing := standing_l0(former), reason), standing, verified)
-    if not _is_there(directory, plan.filename):
+    if not _is_there(directory, plan.filename) and not restore_l0(directory, plan.filename):
         return _write(plan, directory, None, verified)
     standing = standing_l0(path)
     concluded, sums = sum_l0(plan)

@@ -72,6 +72,7 @@ class Service:
         self._wake = wake
         self._stop_asked = threading.Event()
         self._setup: Setup | None = None
+        self._was_lost = False
         self._worker = threading.Thread(target=self._work, name="watcher", daemon=True)
 
     def run(self) -> bool:
@@ -170,12 +171,16 @@ class Service:
         held = parts.keeper.held
         parts.meters.up("lease", held)
         if not held:
+            self._was_lost = True
             parts.health.degraded("lease", parts.keeper.trouble)
             return watcher, _PAUSE
         parts.health.ok("lease")
         if watcher is None:
             watcher = self._opening(self._may_go_on)
             parts.log.info("watching")
+        elif self._was_lost:
+            watcher.resume()
+        self._was_lost = False
         if self._setup:
             watcher.take(self._setup)
             self._setup = None

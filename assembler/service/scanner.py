@@ -69,6 +69,10 @@ class Scanner:
         """Return the nights that are active, the one in which something happened last first."""
         return (self.place,) if self._is_night else tuple(self._active[:_ACTIVE])
 
+    def nights_there(self) -> tuple[str, ...]:
+        """Return all nights that were there at the last scan, the active ones first."""
+        return (self.place,) if self._is_night else (*self._active, *(night for night in self._others if night not in self._active))
+
     def touch(self, night: str) -> None:
         """Take note that something happened in a night."""
         if night in self._active:
@@ -77,13 +81,13 @@ class Scanner:
 
     def scan(self) -> Iterator[tuple[str, list[Spotted]]]:
         """Return by night what there is, in those that are active and in those where it is not what it was; the newest night first."""
-        here = [] if self._has_nights else self._files(self.place)
+        here = [] if self._has_nights else self.files(self.place)
         self._is_night = self._is_night or bool(here)
         if self._is_night:
             yield self.place, here
             return
         for night in self._turn():
-            files = self._files(night)
+            files = self.files(night)
             self._has_nights = self._has_nights or bool(files)  # one without files may be the directory of a camera, in a night
             names = hash(tuple(one.path for one in files))
             if night in self._active or self._names.get(night) != names:
@@ -93,7 +97,7 @@ class Scanner:
     def find(self, origin: Origin, path: str) -> Spotted | None:
         """Return what a path below the place names, by scanning its directory; None when it is not there, or is no sub-FITS."""
         night = path.rsplit("/", origin.files.count("/") + 1)[0]
-        if night != self.place and os.path.dirname(night) != self.place:
+        if night != self.place and (self._is_night or night not in self._children()):
             return None
         return next(
             (Spotted(night=night, origin=origin.name, path=p, frame=f) for p, f in fitting_files(origin, Path(night)) if p == path), None
@@ -143,7 +147,8 @@ class Scanner:
             return []
         return [path for name in names if (path := os.path.join(self.place, name)) != self._out]
 
-    def _files(self, night: str) -> list[Spotted]:
+    def files(self, night: str) -> list[Spotted]:
+        """Return what there is in a night."""
         return [
             Spotted(night=night, origin=origin.name, path=path, frame=frame)
             for origin in self._instrument.origins

@@ -1,6 +1,7 @@
 """Sub-FITS as they come: each is followed from the first sight of its name until it is settled, and noticed when it changes again."""
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -27,11 +28,15 @@ _PACE_COMPRESSED = 2 * SECOND
 
 @dataclass(slots=True, kw_only=True)
 class Followed:
-    """A sub-FITS that is not settled: whose it is, since when it is followed, and when to look again [ns]; what was seen of it."""
+    """A sub-FITS that is not settled: whose it is, since when it is followed, and when to look again [ns]; what was seen of it.
+
+    ``turn`` is its place among the files of its origin that came into sight together.
+    """
 
     spotted: Spotted
     since: int
     next_look: int
+    turn: int = 0
     closed: bool = False
     given_up: bool = False
     course: Course = field(default_factory=Course)
@@ -76,11 +81,17 @@ class Tracker:
         return known
 
     def spot(self, spotted: Iterable[Spotted], now: int) -> None:
-        """Follow files that were not known."""
+        """Follow files that were not known.
+
+        They are looked at by turns, one of each origin: a night that is there all at once is complete exposure by exposure, and not
+        origin by origin, which would take longer than exposures wait.
+        """
+        turns: Counter[tuple[str, str]] = Counter()
         for one in spotted:
             night = self._night(one.night)
             if one.path not in night.settled and one.path not in night.followed:
-                night.followed[one.path] = Followed(spotted=one, since=now, next_look=now)
+                night.followed[one.path] = Followed(spotted=one, since=now, next_look=now, turn=turns[one.night, one.origin])
+                turns[one.night, one.origin] += 1
 
     def was_closed(self, paths: Iterable[str], now: int) -> None:
         """Take note that writers closed their files, or renamed them into place; each is looked at now."""
@@ -92,6 +103,7 @@ class Tracker:
                 elif path in night.settled:
                     night.unchecked.append(path)
 
+<<<<<<< HEAD
     def postpone(self, by: int) -> None:
         """Count what is not settled as having been seen later by a time [ns], and forget how it was before."""
         for followed in (f for night in self._nights.values() for f in night.followed.values()):
@@ -100,8 +112,14 @@ class Tracker:
 
     def forget(self, path: str) -> None:
         """Take a file for new, because it was found to be another one than the one that was settled."""
+=======
+    def forget(self, path: str, now: int) -> None:
+        """Follow a file again, because it was found to be another one than the one that was settled."""
+>>>>>>> main
         for night in self._nights.values():
-            night.settled.pop(path, None)
+            if path in night.settled:
+                _, spotted = night.settled.pop(path)
+                night.followed[path] = Followed(spotted=spotted, since=now, next_look=now)
 
     def drop(self, night: str) -> None:
         """Forget a night that is not active any more."""
@@ -129,12 +147,12 @@ class Tracker:
             [ns], by a clock that is never set.
         """
         arrivals = []
-        due = [(f.next_look, path, n) for n in self._nights.values() for path, f in n.followed.items() if f.next_look <= now]
-        for _, path, night in sorted(due, key=lambda d: (not d[2].followed[d[1]].closed, d[0], d[1]))[:MOST_LOOKS]:
-            name = night.followed[path].spotted.night
-            arrival = self._step(night, night.followed[path], now)
+        due = [(f, n) for n in self._nights.values() for f in n.followed.values() if f.next_look <= now]
+        due.sort(key=lambda d: (not d[0].closed, d[0].next_look, d[0].turn, d[0].spotted.path))
+        for followed, night in due[:MOST_LOOKS]:
+            arrival = self._step(night, followed, now)
             if arrival:
-                arrivals.append((name, arrival))
+                arrivals.append((followed.spotted.night, arrival))
         return arrivals
 
     def check(self, now: int) -> None:
@@ -188,7 +206,7 @@ class Tracker:
         if seen.verdict == "absent":
             del night.followed[one.path]  # a scan finds it when it is there again
             return None
-        if seen.signature:
+        if seen.signature and seen.signature[1] <= now + _OLD:  # one from the future would make all others old
             night.newest = max(night.newest, seen.signature[1])
         followed.course = follow(course, Look(instant=now, signature=seen.signature, verdict=seen.verdict))
         followed.decision = decide(followed.course, self._rules(origin, followed, seen, night.newest))

@@ -1,32 +1,26 @@
 """The watcher: round after round it scans, looks, decides and makes, and tells when it wants to go round again."""
 
-import os
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from assembler.core.candidates import Candidate, read_candidate
 from assembler.core.corrections import Correction
-from assembler.core.exposure import frame_of
 from assembler.core.instants import SECOND
 from assembler.core.instrument import Instrument
-from assembler.core.readiness import Arrival, Flight, Round
-from assembler.core.states import FINAL
-from assembler.errors import AssemblerError, InputError, OutputError, TelemetryError, VerificationError
-from assembler.fits.blocks import scan_primary
+from assembler.core.readiness import Arrival, Flight
+from assembler.errors import AssemblerError, InputError, TelemetryError, VerificationError
 from assembler.service.announced import Announcements, Refused, accept
-from assembler.service.board import Board, Key, name_of
+from assembler.service.board import Board, name_of
 from assembler.service.diary import Diary
-from assembler.service.health import Health
 from assembler.service.journal_reader import ExposureName, Sighting
 from assembler.service.lender import Lender
 from assembler.service.log import Log
 from assembler.service.maker import UNANSWERED, Maker, Order, missing_of
-from assembler.service.meters import Meters, Published
 from assembler.service.pipeline import Outcome
-from assembler.service.scales import SCALES
-from assembler.service.scanner import Scanner, Spotted
+from assembler.service.recollection import Recollection, read_arrival
+from assembler.service.scanner import Scanner
+from assembler.service.signs import Signs
 from assembler.service.tracker import Tracker
 
 SCAN = SECOND
@@ -37,7 +31,6 @@ _BLOCKED = 20 * SECOND
 """After how long without a look something must have blocked [ns]; an exposure that waits for the history takes less."""
 _ATTEMPTS_TO_READ = 5
 _ASK_AGAIN = 2 * SECOND
-_FORGET = 30 * 86400 * SECOND
 _HOUR = 3600 * SECOND
 _LAG = 30 * SECOND
 
@@ -78,8 +71,7 @@ class Watcher:
     steady : callable
         Returns an instant [ns] by a clock that is never set.
     log : Log
-    meters : Meters
-    health : Health
+    signs : Signs
     may_go_on : callable
         Tells whether to make another L0: not when a stop was asked for, or the lease was lost.
     chance : callable
@@ -99,8 +91,7 @@ class Watcher:
         clock: Callable[[], int],
         steady: Callable[[], int],
         log: Log,
-        meters: Meters,
-        health: Health,
+        signs: Signs,
         may_go_on: Callable[[], bool] = lambda: True,
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -113,24 +104,32 @@ class Watcher:
         self._clock = clock
         self._steady = steady
         self._log = log
-        self._meters = meters
-        self._health = health
+        self._signs = signs
         self._may_go_on = may_go_on
         self._chance = chance
         self._apart = clock() - steady()
+<<<<<<< HEAD
         self._away = False
         self._looked = steady()
+=======
+        self._away_since: int | None = None
+        self._paused = 0
+>>>>>>> main
         self._forgotten = steady()
-        self._next_lag = self._next_check = 0
+        self._next_lag = self._next_check = self._queue = 0
+        self._lag: float | None = None
         self.take(setup)
 
     def take(self, setup: Setup) -> None:
         """Begin with what the YAML says now; what was seen before is told by the journal."""
         self.setup = setup
-        self._instrument = setup.instrument
+        self._instrument = self._diary.instrument = setup.instrument
+        if self._lender:
+            self._lender.instrument = setup.instrument
         self.scanner = Scanner(setup.instrument, self._place, self._out)
         self.tracker = Tracker(setup.instrument, self._settling)
-        self.board = Board(setup.instrument, self._read)
+        self.board = Board(setup.instrument, lambda origin, path: read_arrival(setup.instrument, origin, path))
+        self._recollection = Recollection(self._diary, self.board, self.tracker, self._log)
         self._maker = Maker(
             setup.instrument,
             setup.corrections,
@@ -141,8 +140,7 @@ class Watcher:
             clock=self._clock,
             signature=self.tracker.signature,
         )
-        self._loaded: set[str] = set()
-        self._begun: dict[str, str] = {}
+        self._begun = self._recollection.begun
         self._noted: dict[str, object] = {}
         self._asked: dict[str, _Asked] = {}
         self._hold: dict[str, int] = {}
@@ -150,6 +148,11 @@ class Watcher:
         self._unanswered: dict[str, Order] = {}
         self._announcements = Announcements(setup.instrument)
         self._next_news = 0
+
+    def resume(self) -> None:
+        """Begin again after another watcher may have been at work: the L0s tell what that one did."""
+        self._diary.begin()
+        self.take(self.setup)
 
     def round(self, closed: Sequence[str] = ()) -> int:
         """Go round once, and return when to do so again at the latest [ns], by the steady clock.
@@ -159,16 +162,21 @@ class Watcher:
         closed : sequence of str
             Paths whose writers are known to have closed them, or to have renamed them into place.
         """
-        now = self._steady()
-        self._compare_clocks(now)
+        self._compare_clocks()
         self._diary.mend()
         was_away = self._away
         if not self._is_there():
+<<<<<<< HEAD
             return now + SCAN
         self._catch_up(now, was_away=was_away)
+=======
+            return self._steady() + SCAN
+        now = self._now()
+>>>>>>> main
         for night, spotted in self.scanner.scan():
-            self._load(night, spotted)
+            self._recollection.load(night, spotted)
             self.tracker.spot(spotted, now)
+            self._drop()  # of many old nights, one after the other is taken over and let go
         self._hear(now)
         self.tracker.was_closed(closed, now)
         for night, arrival in self.tracker.look_around(now):
@@ -177,7 +185,7 @@ class Watcher:
             self._next_check = now + SCAN
             self.tracker.check(now)
             self._measure(now)
-        until = [now + SCAN]
+        until, self._queue = [now + SCAN], 0
         active = self.scanner.nights()
         for night in sorted(self.board.nights(), key=lambda n: active.index(n) if n in active else len(active)):
             until += self._decide(night, now)
@@ -185,7 +193,7 @@ class Watcher:
         self._give_up(now)
         self._drop()
         look = self.tracker.next_look()
-        return min([*until, *([look] if look is not None else [])])
+        return min([*until, *([look] if look is not None else [])]) + self._paused
 
     def close(self) -> None:
         """Let go of the journal and the history."""
@@ -203,54 +211,26 @@ class Watcher:
 
     def _is_there(self) -> bool:
         there = self.scanner.is_there()
-        self._meters.up("input", there)
-        if there:
-            self._health.ok("input")
-        else:
-            self._health.degraded("input", f"{self._place} cannot be scanned, or is empty where a file system was mounted before")
-        if there and self._away:
+        self._signs.input("" if there else f"{self._place} cannot be scanned, or is empty where a file system was mounted before")
+        if there and self._away_since is not None:
+            self._paused += self._steady() - self._away_since
+            self._away_since = None
             self._log.info("input_is_back", place=str(self._place))
-        elif not there and not self._away:
+        elif not there and self._away_since is None:
+            self._away_since = self._steady()
             self._log.error("input_gone", place=str(self._place))
-        self._away = not there
         return there
 
-    def _compare_clocks(self, now: int) -> None:
+    def _now(self) -> int:
+        """Return the instant [ns] by which is waited: nothing passes while the input is away."""
+        return self._steady() - self._paused
+
+    def _compare_clocks(self) -> None:
         """Tell when the computer's clock was set; nothing here depends on it but the times that are noted."""
-        apart = self._clock() - now
+        apart = self._clock() - self._steady()
         if abs(apart - self._apart) > SECOND:
             self._log.warning("clock_was_set", seconds=(apart - self._apart) / 1e9)
             self._apart = apart
-
-    def _load(self, night: str, spotted: Sequence[Spotted]) -> None:
-        """Take over what the journal knows of a night that becomes active."""
-        if night in self._loaded:
-            return
-        self._loaded.add(night)
-        entries, orphans = self._diary.of_night(night)
-        there = {one.path: one for one in spotted}
-        learnt = []
-        for entry in entries:
-            if entry.state not in FINAL or entry.next_attempt is not None:
-                if entry.l0 or entry.attempts:
-                    self._begun[entry.name.key] = "begun again after a stop"
-                continue
-            paths = {origin: sighting.path for origin, sighting in entry.sub_fits.items()}
-            key = _key(entry.name, paths)
-            if key is None:
-                continue
-            self.board.know(night, key, paths)
-            for sighting in entry.sub_fits.values():
-                if sighting.path in there:
-                    known = self.tracker.know(there[sighting.path], sighting.signature)
-                    if known and sighting.signature is None:
-                        learnt.append(Sighting(path=sighting.path, origin=sighting.origin, signature=known, key=entry.name.key))
-        for sighting in orphans:
-            self.board.know_orphan(night, sighting.path)
-        if learnt:
-            self._diary.note_sub_fits(learnt)
-        if entries:
-            self._log.info("night_taken_over", night=night, exposures=len(entries))
 
     def _hear(self, now: int) -> None:
         """Look for the sub-FITS that telemetry announces, wherever in the place they are."""
@@ -270,11 +250,14 @@ class Watcher:
             spotted = self.scanner.find(told.origin, path)
             if spotted:
                 self.scanner.touch(spotted.night)
-                self._load(spotted.night, [spotted])
+                if spotted.night not in self._recollection.nights:
+                    self._recollection.load(spotted.night, self.scanner.files(spotted.night))
                 self.tracker.spot([spotted], now)
 
     def _arrive(self, night: str, arrival: Arrival) -> None:
         self.board.arrive(night, arrival)
+        if self._recollection.was_orphan(arrival.path, self.tracker.signature(arrival.path)):
+            self.board.know_orphan(night, arrival.path)
         self.scanner.touch(night)
         self._log.info("sub_fits_settled", origin=arrival.origin, path=arrival.path, frame=arrival.frame)
 
@@ -288,33 +271,36 @@ class Watcher:
         self.board.tell(night, round_.orphans)
         for flight, verdict in round_.waiting:
             self._note_waiting(night, flight, verdict.awaited, verdict.until)
-        begun = self._steady()
-        for order in self._orders(night, round_):
-            hold = self._hold.get(order.name.key, 0)
+        begun = self._now()
+        due = [
+            *((f, (), ()) for f in round_.ready),
+            *((f, v.awaited, ()) for f, v in round_.partial),
+            *((f, (), o) for f, o in round_.late),
+        ]
+        for done, (flight, awaited, late) in enumerate(due):
+            hold = self._hold.get(name_of(self._instrument, night, flight).key, 0)
             if hold > now:
                 yield hold
             elif not self._may_go_on():
                 break
-            elif self._steady() - begun > _MOST_AT_ONCE:
+            elif self._now() - begun > _MOST_AT_ONCE:
+                self._queue += len(due) - done
                 yield now
                 break
             else:
-                self._make(order)
+                self._make(self._order(night, flight, awaited, late))
         if round_.until is not None:
             yield round_.until
 
-    def _orders(self, night: str, round_: Round) -> Iterator[Order]:
-        for flight in round_.ready:
-            yield self._order(night, flight)
-        for flight, verdict in round_.partial:
-            self._log.warning("gave_up_waiting", frame=flight.frame, night=night, origins=list(verdict.awaited))
-            yield self._order(night, flight)
-        for flight, origins in round_.late:
-            self._diary.note(name_of(self._instrument, night, flight), "waiting", f"{', '.join(origins)} came when there was an L0")
-            yield self._order(night, flight, f"{', '.join(origins)} came, or came again, when there was an L0")
-
-    def _order(self, night: str, flight: Flight, why: str = "") -> Order:
+    def _order(self, night: str, flight: Flight, awaited: Sequence[str], late: Sequence[str]) -> Order:
+        """Return what is to be made: without origins that were awaited, or because some came late."""
         name = name_of(self._instrument, night, flight)
+        why = ""
+        if awaited:
+            self._log.warning("gave_up_waiting", frame=flight.frame, night=night, origins=list(awaited))
+        if late:
+            why = f"{', '.join(late)} came, or came again, when there was an L0"
+            self._diary.note(name, "waiting", f"{', '.join(late)} came when there was an L0")
         interval = flight.interval(self._instrument)
         lost = [
             self.tracker.unfinished(night, origin, flight.frame, interval)
@@ -356,13 +342,8 @@ class Watcher:
         self.board.close(order.name.night, order.flight)
 
     def _tell(self, order: Order, outcome: Outcome, log: Log) -> None:
-        self._health.ok("output")
         seconds = self._since_the_last(order.flight, self._clock())
-        kind: Published = "same" if not outcome.made else "superseding" if outcome.replaced else "first"
-        self._meters.published(kind, _size(outcome.path) if outcome.made else 0)
-        self._meters.found(outcome.plan.findings)
-        if outcome.made:
-            self._meters.took(seconds)
+        self._signs.published(outcome, seconds)
         event = "published" if outcome.made else "was_there_already"
         log.info(
             event,
@@ -378,28 +359,27 @@ class Watcher:
         """Return how long ago the last sub-FITS was written, or, where that is long ago, was seen [s]."""
         modified = [s[1] for a in flight.arrivals if (s := self.tracker.signature(a.path))]
         written = now - max(modified, default=0)
-        return (written if 0 <= written < _HOUR else self._steady() - max(a.at for a in flight.arrivals)) / 1e9
+        return (written if 0 <= written < _HOUR else self._now() - max(a.at for a in flight.arrivals)) / 1e9
 
     def _failed(self, order: Order, error: AssemblerError, log: Log) -> None:
         """Note what went wrong, and decide whether and when to try again."""
-        self._meters.failed(error)
-        if isinstance(error, OutputError) and error.retry:
-            self._health.degraded("output", str(error))
+        self._signs.failed(error)
         paths = {a.path for a in order.flight.arrivals}
         if isinstance(error, InputError) and error.path in paths and error.path not in order.unreadable:
             self._unreadable[error.path] = self._unreadable.get(error.path, 0) + 1
             if self._unreadable[error.path] < _ATTEMPTS_TO_READ:
                 log.warning("sub_fits_changed", path=error.path, reason=str(error))
-                self.tracker.forget(error.path)
+                self.tracker.forget(error.path, self._steady())
                 self.board.withdraw(order.name.night, error.path)
-                self._diary.note(order.name, "waiting", str(error))
+                is_gone = paths == {error.path} and error.reason == "absent"
+                self._diary.note(order.name, "failed" if is_gone else "waiting", str(error), reason=str(error))
             return
         again = self._diary.note_failure(order.name, error, self._chance())
         log.error("failed", reason=str(error), again_in=None if again is None else (again - self._clock()) / 1e9)
         if again is None:
             self._done(order)
         else:
-            self._hold[order.name.key] = self._steady() + max(0, again - self._clock())
+            self._hold[order.name.key] = self._now() + max(0, again - self._clock())
 
     def _make_unanswered(self) -> Iterator[int]:
         """Make again what was made without telemetry, one at a time, once the history answers again."""
@@ -410,7 +390,7 @@ class Watcher:
         self._begun[key] = "the keyword history answers again"
         for arrival in order.flight.arrivals:
             self.board.arrive(order.name.night, arrival)
-        yield self._steady()
+        yield self._now()
 
     def _triggered(self, night: str, now: int) -> Mapping[int | None, frozenset[str] | None]:
         """Return who took part in the exposures in flight, as the history tells it for their middles."""
@@ -437,14 +417,14 @@ class Watcher:
         sightings = [
             Sighting(path=a.path, origin=a.origin, signature=self.tracker.signature(a.path), key=name.key) for a in flight.arrivals
         ]
-        deadline = None if until is None else until + self._apart
+        deadline = None if until is None else until + self._paused + self._apart
         self._diary.note(name, "waiting", f"for {', '.join(awaited)}", sub_fits=sightings, awaited=tuple(awaited), until=deadline)
 
     def _give_up(self, now: int) -> None:
         """Note the exposures of which nothing came but sub-FITS that are not whole."""
         for spotted, reason in self.tracker.given_up(now):
             self._log.warning("sub_fits_given_up", origin=spotted.origin, path=spotted.path, reason=reason)
-            frame = spotted.frame if spotted.frame is not None else self._read(spotted.origin, spotted.path).frame
+            frame = spotted.frame if spotted.frame is not None else read_arrival(self._instrument, spotted.origin, spotted.path).frame
             if frame is None:
                 self._diary.note_sub_fits([Sighting(path=spotted.path, origin=spotted.origin, signature=None)])
             elif not self.board.has(spotted.night, frame):
@@ -455,57 +435,28 @@ class Watcher:
     def _drop(self) -> None:
         """Forget nights in which nothing happens any more."""
         active = self.scanner.nights()
-        for night in self._loaded.difference(active):
-            if self.board.is_idle(night) and self.tracker.is_idle(night):
+        for night in self._recollection.nights.difference(active):
+            if (
+                self.board.is_idle(night)
+                and self.tracker.is_idle(night)
+                and not any(o.name.night == night for o in self._unanswered.values())
+            ):
                 self.board.drop(night)
                 self.tracker.drop(night)
                 self._asked.pop(night, None)
-                self._loaded.discard(night)
+                self._recollection.nights.discard(night)
 
     def _measure(self, now: int) -> None:
         """Tell how the watcher is; shorten the journal once in an hour."""
-        self._meters.followed(self.tracker.following)
-        self._meters.exposures({str(state): count for state, count in self._diary.counts().items()})
-        self._meters.up("journal", not self._diary.failure)
-        if self._diary.failure:
-            self._health.degraded("journal", self._diary.failure)
-        else:
-            self._health.ok("journal")
+        self._signs.followed(self.tracker.following)
+        self._signs.queue(self._queue)
+        self._signs.journal(self._diary)
         if self._lender:
             if now >= self._next_lag and not self._lender.failure:
                 self._next_lag = now + _LAG
                 newest = self._lender.newest(self._clock())
-                self._meters.history_lag(None if newest is None else self._clock() / 1e9 - newest)
-            self._meters.up("history", not self._lender.failure)
-            if self._lender.failure:
-                self._health.degraded("history", self._lender.failure)
-            else:
-                self._health.ok("history")
+                self._lag = None if newest is None else self._clock() / 1e9 - newest
+            self._signs.history(self._lender, None if self._lender.failure else self._lag)
         if now - self._forgotten > _HOUR:
             self._forgotten = now
-            self._diary.forget(self._clock() - _FORGET, self.scanner.nights())
-
-    def _read(self, origin: str, path: str) -> Arrival:
-        """Read a sub-FITS of an exposure that is done; one that is gone has no times."""
-        try:
-            primary = scan_primary(path)
-        except InputError:
-            nothing = Candidate(source=origin, origin=origin, begin=None, end=None)
-            return Arrival(origin=origin, path=path, frame=None, times=nothing, at=0)
-        rule = self._instrument.origin(origin)
-        return Arrival(origin=origin, path=path, frame=frame_of(rule, primary), times=read_candidate(rule, primary, SCALES)[0], at=0)
-
-
-def _key(name: ExposureName, paths: Mapping[str, str]) -> Key | None:
-    """Return what the board knows an exposure of the journal by; None when the journal knows none of its files."""
-    if name.frame is not None:
-        return name.frame
-    return next((path for path in paths.values() if os.path.basename(path) == name.first), None)
-
-
-def _size(path: Path) -> int:
-    """Return how long a file is [bytes]; 0 where that cannot be told any more."""
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
+            self._diary.forget(self.scanner.nights_there())

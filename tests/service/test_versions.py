@@ -61,6 +61,27 @@ def test_a_latecomer_makes_a_new_version_that_tells_what_it_replaced_and_why(lat
     assert sorted(os.listdir(tmp_path / "out")) == [old.name, "superseded"]
 
 
+@pytest.mark.parametrize("reason", [None, WHY])
+def test_a_name_that_was_left_without_a_file_gets_its_newest_version_back_before_anything_else_is_done(late, make, tmp_path, reason):
+    """So does an NFS client leave it that is killed while it replaces a file that is open on its host."""
+    (old,) = (tmp_path / "out").iterdir()
+    before = old.read_bytes()
+    kept = tmp_path / "out" / "superseded" / old.name.replace(".fits", ".v1.fits")
+    kept.parent.mkdir()
+    (kept.parent / old.name.replace(".fits", ".v02.fits")).write_text("no version")
+    old.rename(kept)
+    if reason is None:
+        with pytest.raises(OutputError, match="never overwritten"):
+            make(late)
+        assert old.samefile(kept)
+    else:
+        outcome = make(late, supersede=reason)
+        assert (outcome.path, outcome.made, outcome.version, outcome.replaced) == (old, True, 2, kept)
+        verify_l0(old)
+    assert kept.read_bytes() == before
+    verify_l0(kept)
+
+
 def test_superseding_with_the_same_inputs_changes_nothing(late, make, tmp_path):
     made = make(late, supersede=WHY)
     before = made.path.stat()
