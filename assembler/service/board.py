@@ -61,11 +61,6 @@ class Board:
         if night in self._nights:
             self._nights[night].arrivals.pop(path, None)
 
-    def postpone(self, by: int) -> None:
-        """Count what is in flight as having arrived later by a time [ns]."""
-        for night in self._nights.values():
-            night.arrivals = {path: replace(arrival, at=arrival.at + by) for path, arrival in night.arrivals.items()}
-
     def know(self, night: str, key: Key, paths: Mapping[str, str]) -> None:
         """Take an exposure for done, as the journal has it, with its sub-FITS by origin."""
         self._nights.setdefault(night, _Night()).done[key] = _Done(paths=tuple(sorted(paths.items())))

@@ -103,19 +103,8 @@ class Tracker:
                 elif path in night.settled:
                     night.unchecked.append(path)
 
-<<<<<<< HEAD
-    def postpone(self, by: int) -> None:
-        """Count what is not settled as having been seen later by a time [ns], and forget how it was before."""
-        for followed in (f for night in self._nights.values() for f in night.followed.values()):
-            followed.since += by
-            followed.course = Course()
-
-    def forget(self, path: str) -> None:
-        """Take a file for new, because it was found to be another one than the one that was settled."""
-=======
     def forget(self, path: str, now: int) -> None:
         """Follow a file again, because it was found to be another one than the one that was settled."""
->>>>>>> main
         for night in self._nights.values():
             if path in night.settled:
                 _, spotted = night.settled.pop(path)

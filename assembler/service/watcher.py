@@ -108,13 +108,9 @@ class Watcher:
         self._may_go_on = may_go_on
         self._chance = chance
         self._apart = clock() - steady()
-<<<<<<< HEAD
-        self._away = False
-        self._looked = steady()
-=======
         self._away_since: int | None = None
+        self._looked = steady()
         self._paused = 0
->>>>>>> main
         self._forgotten = steady()
         self._next_lag = self._next_check = self._queue = 0
         self._lag: float | None = None
@@ -164,15 +160,9 @@ class Watcher:
         """
         self._compare_clocks()
         self._diary.mend()
-        was_away = self._away
         if not self._is_there():
-<<<<<<< HEAD
-            return now + SCAN
-        self._catch_up(now, was_away=was_away)
-=======
             return self._steady() + SCAN
         now = self._now()
->>>>>>> main
         for night, spotted in self.scanner.scan():
             self._recollection.load(night, spotted)
             self.tracker.spot(spotted, now)
@@ -201,14 +191,6 @@ class Watcher:
         if self._lender:
             self._lender.close()
 
-    def _catch_up(self, now: int, *, was_away: bool) -> None:
-        """Await everything for as much longer as nobody could look, because the input was gone or a mount blocked."""
-        unseen, self._looked = now - self._looked, now
-        if was_away or unseen > _BLOCKED:
-            self.board.postpone(unseen)
-            self.tracker.postpone(unseen)
-            self._noted.clear()
-
     def _is_there(self) -> bool:
         there = self.scanner.is_there()
         self._signs.input("" if there else f"{self._place} cannot be scanned, or is empty where a file system was mounted before")
@@ -219,10 +201,13 @@ class Watcher:
         elif not there and self._away_since is None:
             self._away_since = self._steady()
             self._log.error("input_gone", place=str(self._place))
+        elif there and self._steady() - self._looked > _BLOCKED:
+            self._paused += self._steady() - self._looked
+        self._looked = self._steady()
         return there
 
     def _now(self) -> int:
-        """Return the instant [ns] by which is waited: nothing passes while the input is away."""
+        """Return the instant [ns] by which is waited: nothing passes while the input is away, or blocks."""
         return self._steady() - self._paused
 
     def _compare_clocks(self) -> None:
@@ -369,7 +354,7 @@ class Watcher:
             self._unreadable[error.path] = self._unreadable.get(error.path, 0) + 1
             if self._unreadable[error.path] < _ATTEMPTS_TO_READ:
                 log.warning("sub_fits_changed", path=error.path, reason=str(error))
-                self.tracker.forget(error.path, self._steady())
+                self.tracker.forget(error.path, self._now())
                 self.board.withdraw(order.name.night, error.path)
                 is_gone = paths == {error.path} and error.reason == "absent"
                 self._diary.note(order.name, "failed" if is_gone else "waiting", str(error), reason=str(error))

@@ -8,7 +8,6 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-<<<<<<< HEAD
 from postgres_servers import running
 from watching import Mounts, Watched, let_pass
 
@@ -16,9 +15,6 @@ from assembler.telemetry.load import read_samples
 from assembler.telemetry.urls import load_history
 
 FAKETIME = next(map(str, Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")), "")
-=======
-from watching import Mounts, Watched
->>>>>>> main
 
 
 @pytest.fixture
