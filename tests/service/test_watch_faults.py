@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from postgres_servers import running
-from watching import Mounts, Watched, let_pass
+from watching import PATIENCE, STRACE, Mounts, Watched, let_pass, wait_for
 
 from assembler.telemetry.load import read_samples
 from assembler.telemetry.urls import load_history
@@ -321,4 +322,201 @@ def test_a_clock_that_is_set_forward_gives_nothing_up(watched):
     watched.wait("published", frame=first, version=1, missing={})
     watched.end()
     assert not watched.count("gave_up_waiting")
+    assert watched.told() == {first: ("published", 1, 1), second: ("published", 1, 1)}
+
+
+@pytest.mark.skipif(not STRACE, reason="needs strace, which CI installs")
+def test_a_sub_fits_that_cannot_be_read_for_a_moment_is_in_its_l0(watched):
+    """It could be read when it settled, and can be again after a while."""
+    first, _ = watched.frames
+    red = watched.sub_fits(first, "red")
+    watched.begin()
+    watched.deliver(first, but=["green"])
+    watched.wait("sub_fits_settled", origin="red")
+    tracer = watched.inject("-P", red, "-e", "inject=pread64:error=EIO")
+    watched.deliver(first, "green")
+    assert "Input/output error" in watched.wait("sub_fits_changed", path=str(red))["reason"]
+    tracer.close()
+    watched.wait("published", frame=first, version=1, missing={})
+    watched.end()
+    assert watched.told() == {first: ("published", 1, 1)}
+
+
+@pytest.mark.skipif(not STRACE, reason="needs strace, which CI installs")
+def test_a_sub_fits_that_cannot_be_read_is_left_out_until_it_can(watched):
+    first, second = watched.frames
+    red = watched.sub_fits(first, "red")
+    watched.write_yaml(margin=4)
+    watched.begin()
+    tracer = watched.inject("-P", red, "-e", "inject=pread64:error=EIO")
+    watched.deliver(first)
+    watched.deliver(second)
+    watched.wait("published", frame=second, missing={})
+    assert "Input/output error" in watched.wait("sub_fits_given_up", path=str(red))["reason"]
+    watched.wait("published", frame=first, version=1, missing={"red": "unreadable"})
+    tracer.close()
+    watched.wait("published", frame=first, version=2, missing={})
+    watched.end()
+    assert watched.told() == {first: ("published", 2, 2), second: ("published", 1, 1)}
+
+
+@pytest.mark.skipif(not STRACE, reason="needs strace, which CI installs")
+def test_an_l0_that_does_not_come_to_the_disk_is_written_again(watched):
+    first, _ = watched.frames
+    watched.begin()
+    tracer = watched.inject("-e", "inject=fsync:error=EIO")
+    watched.deliver(first)
+    failed = watched.wait("failed", frame=first)
+    assert failed["reason"] == f"{watched.out}: the L0 cannot be written: Input/output error"
+    watched.wait_health("output", "degraded")
+    assert watched.l0s() == {}
+    tracer.close()
+    watched.wait("published", frame=first, version=1)
+    watched.wait_health("output", "ok")
+    watched.end()
+    assert watched.told() == {first: ("published", 1, 1)}
+
+
+def test_an_input_that_blocks_blocks_neither_health_nor_the_end(mounted):
+    """A file system that does not answer lies over the night, goes away, and comes again for good."""
+    first, second = mounted.frames
+    mounted.begin("--stuck", "2 s", "--no-inotify")
+    mounted.deliver(first)
+    mounted.wait("published", frame=first)
+    holder = mounted.block(mounted.place)
+    wait_for("503", lambda: mounted.health()[0] == 503)
+    told = mounted.health()[1]
+    assert told["status"] == "unhealthy"
+    assert "something blocks" in told["parts"]["round"]["text"]
+    mounted.let_go(holder, mounted.place)
+    wait_for("200", lambda: mounted.health()[0] == 200)
+    mounted.deliver(second)
+    mounted.wait("published", frame=second)
+    mounted.block(mounted.place)
+    wait_for("503", lambda: mounted.health()[0] == 503)
+    mounted.end()
+    mounted.wait("stopped", finished=False)
+    assert mounted.told() == {first: ("published", 1, 1), second: ("published", 1, 1)}
+
+
+def test_an_output_that_blocks_blocks_neither_health_nor_the_end(mounted):
+    first, second = mounted.frames
+    mounted.begin("--stuck", "2 s")
+    mounted.deliver(first)
+    mounted.wait("published", frame=first)
+    holder = mounted.block(mounted.out)
+    mounted.deliver(second)
+    wait_for("503", lambda: mounted.health()[0] == 503)
+    mounted.let_go(holder, mounted.out)
+    mounted.wait("published", frame=second)
+    wait_for("200", lambda: mounted.health()[0] == 200)
+    mounted.end()
+    assert mounted.told() == {first: ("published", 1, 1), second: ("published", 1, 1)}
+
+
+def test_a_second_watcher_that_is_not_to_wait_ends_with_one_clear_line(watched, tmp_path):
+    first, _ = watched.frames
+    watched.begin()
+    other = watched.another("other")
+    other.start("--no-standby")
+    assert other.process.wait(PATIENCE) == 4
+    (line,) = (other.work / "stderr").read_text().splitlines()
+    assert line.startswith(f"assembler: another watcher holds the lease of this directory: process {watched.pid} on ")
+    watched.deliver(first)
+    watched.wait("published", frame=first)
+    watched.end()
+    assert not watched.count("lease_lost")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_second_watcher_goes_on_where_the_first_one_ended(watched, number):
+    first, second = watched.frames
+    watched.begin()
+    other = watched.another("other")
+    other.start()
+    other.wait("lease_held_by_another")
+    watched.deliver(first)
+    watched.wait("published", frame=first)
+    watched.deliver(second, but=["red"])
+    watched.wait("sub_fits_settled", origin="green", frame=second)
+    assert not other.count("watching")
+    watched.process.send_signal(number)
+    assert watched.process.wait(PATIENCE) == (0 if number == signal.SIGTERM else -number)
+    other.wait("watching")
+    other.deliver(second, "red")
+    other.wait("published", frame=second, missing={})
+    other.end()
+    assert not other.count("published", frame=first)
+    assert other.told() == {first: ("published", 1, 1), second: ("published", 1, 1)}
+
+
+def test_a_bad_yaml_is_refused_and_a_good_one_taken(watched):
+    first, second = watched.frames
+    watched.begin()
+    watched.deliver(first, but=["red"])
+    watched.wait("sub_fits_settled", origin="green")
+    good = watched.yaml.read_text()
+    watched.yaml.write_text(good.replace("prefix: RD", "prefix: GR"))
+    watched.process.send_signal(signal.SIGHUP)
+    assert str(watched.yaml) in watched.wait("configuration_refused")["reason"]
+    watched.deliver(first, "red")
+    watched.wait("published", frame=first, version=1, missing={})
+    watched.deliver(second, but=["red"])
+    watched.wait("sub_fits_settled", origin="green", frame=second)
+    watched.yaml.write_text(good.replace("filename: KP.", "filename: NEW."))
+    watched.process.send_signal(signal.SIGHUP)
+    watched.wait("configuration_taken")
+    watched.deliver(second, "red")
+    assert watched.wait("published", frame=second, version=1, missing={})["obsid"].startswith("NEW.")
+    watched.end()
+    assert watched.l0s()[first].name.startswith("KP.")
+    assert watched.told() == {first: ("published", 1, 1), second: ("published", 1, 1)}
+
+
+@pytest.mark.skipif(not STRACE, reason="needs strace, which CI installs")
+def test_a_stop_in_the_middle_of_an_exposure_finishes_it(watched):
+    first, second = watched.frames
+    watched.begin()
+    watched.inject("-e", "inject=fsync:delay_enter=1000000")
+    watched.deliver(first)
+    watched.deliver(second)
+    wait_for("an L0 that is being written", lambda: any(name.endswith(".part") and ".fits." in name for name in os.listdir(watched.out)))
+    watched.end()
+    (made,) = watched.l0s()
+    assert watched.told()[made] == ("published", 1, 1)
+    assert watched.events()[-1] | {"timestamp": ""} == {"timestamp": "", "level": "info", "event": "stopped", "finished": True}
+
+
+def test_without_inotify_everything_is_found_by_scanning(watched):
+    first, second = watched.frames
+    watched.begin("--no-inotify")
+    watched.deliver(first)
+    watched.wait("published", frame=first, missing={})
+    watched.deliver(second)
+    watched.wait("published", frame=second, missing={})
+    watched.end()
+    assert watched.told() == {first: ("published", 1, 1), second: ("published", 1, 1)}
+
+
+def test_events_that_were_lost_lose_no_file(watched):
+    """More happens than the kernel keeps, while the watcher is paused; the files come after that."""
+    first, second = watched.frames
+    most = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
+    if most > 200_000:
+        pytest.skip(f"the kernel keeps {most} events here, which takes too long to fill")
+    watched.begin("--inotify")
+    watched.deliver(first)
+    watched.wait("published", frame=first)
+    watched.process.send_signal(signal.SIGSTOP)
+    names = [watched.place / "Green" / name for name in (".one", ".other")]
+    for _ in range(most // 6 + 1):  # each is made, opened, closed and removed; events that equal the last one count once
+        for name in names:
+            name.touch()
+        for name in names:
+            name.unlink()
+    watched.deliver(second)
+    watched.process.send_signal(signal.SIGCONT)
+    watched.wait("events_lost")
+    watched.wait("published", frame=second, missing={})
+    watched.end()
     assert watched.told() == {first: ("published", 1, 1), second: ("published", 1, 1)}
