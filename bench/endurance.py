@@ -50,10 +50,8 @@ def main() -> int:
             gc.collect()
             needed.append(resident())
             files, threads = len(os.listdir("/proc/self/fd")), threading.active_count()
-            print(
-                f"night {number + 1}: {seconds / each * 1e3:.1f} ms an exposure, {needed[-1] / 2**20:.1f} MiB, {files} files, {threads} threads",
-                flush=True,
-            )
+            rest = f"{needed[-1] / 2**20:.1f} MiB, {files} files, {threads} threads"
+            print(f"night {number + 1}: {seconds / each * 1e3:.1f} ms an exposure, {rest}", flush=True)
         watcher.close()
     early = told.nights // 4  # by then caches are full
     growth = (needed[-1] - needed[early]) / (each * (told.nights - 1 - early))
