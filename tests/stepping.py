@@ -21,6 +21,7 @@ from assembler.service.journal_reader import Entry, ExposureName
 from assembler.service.lender import Lender
 from assembler.service.meters import Meters
 from assembler.service.reader import own_table, verify_l0
+from assembler.service.signs import Signs
 from assembler.service.watcher import Setup, Watcher
 from assembler.telemetry import sqlite
 from assembler.telemetry.history import History
@@ -138,9 +139,8 @@ class Site:
             clock=lambda: self.now,
             steady=lambda: self.now,
             log=self.log,
-            meters=self.meters,
-            health=self.health,
-            may_go_on=lambda: self.may_go_on(),
+            signs=Signs(self.meters, self.health),
+            may_go_on=lambda: self.may_go_on(),  # noqa: PLW0108 - a test puts another one in its place
             chance=lambda: 0.0,
         )
         return self.watcher
