@@ -127,11 +127,11 @@ class Diary:
             moved = self._journal.renew()
             if moved:
                 self._log.warning("journal_moved_aside", path=self._journal.path, to=moved)
-            if self._journal.needs_rebuild:
-                self._rebuild()
-            while self._owed:
+            while self._owed:  # first, since an L0 that was made meanwhile would be noted twice otherwise
                 self._owed[0]()
                 self._owed.popleft()
+            if self._journal.needs_rebuild:
+                self._rebuild()
         except OutputError as error:
             self.failure = str(error)
             return
