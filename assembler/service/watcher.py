@@ -159,7 +159,8 @@ class Watcher:
             Paths whose writers are known to have closed them, or to have renamed them into place.
         """
         self._compare_clocks()
-        self._diary.mend()
+        if self._diary.mend():
+            self._tell_anew()
         if not self._is_there():
             return self._steady() + SCAN
         now = self._now()
@@ -190,6 +191,14 @@ class Watcher:
         self._diary.close()
         if self._lender:
             self._lender.close()
+
+    def _tell_anew(self) -> None:
+        """Have a journal that knows only the L0s told of what has none: it is found again, as at a start."""
+        unanswered = self._unanswered
+        self.take(self.setup)
+        self._unanswered = unanswered
+        for order in unanswered.values():
+            self._note_unanswered(order)
 
     def _is_there(self) -> bool:
         there = self.scanner.is_there()
@@ -316,7 +325,7 @@ class Watcher:
         self._tell(order, outcome, log)
         if self._lender and any(f.code == UNANSWERED for f in outcome.plan.findings):
             self._unanswered[order.name.key] = order
-            self._diary.note(order.name, "waiting", "for the keyword history, which did not answer")
+            self._note_unanswered(order)
 
     def _done(self, order: Order) -> None:
         key = order.name.key
@@ -391,6 +400,9 @@ class Watcher:
             asked.told |= {frame: told.get(frame) for frame in middles}
             asked.again = now + _ASK_AGAIN
         return asked.told
+
+    def _note_unanswered(self, order: Order) -> None:
+        self._diary.note(order.name, "waiting", "for the keyword history, which did not answer")
 
     def _note_waiting(self, night: str, flight: Flight, awaited: Sequence[str], until: int | None) -> None:
         """Note what an exposure waits for, where that changed."""

@@ -145,11 +145,20 @@ def test_a_journal_that_another_program_has_locked_keeps_no_exposure_waiting(wat
 
 
 @pytest.mark.parametrize("fault", ["overwritten", "removed", "emptied"])
-def test_a_journal_that_is_ruined_is_made_anew_from_the_l0s(watched, fault):
-    first, second = watched.frames
+def test_a_journal_that_is_ruined_is_made_anew_from_the_l0s(tmp_path, fault):
+    """What has no L0 yet is noted anew, too."""
+    with closing(Watched(tmp_path, 3)) as watched:
+        ruin_the_journal(watched, fault)
+
+
+def ruin_the_journal(watched: Watched, fault: str) -> None:
+    first, second, third = watched.frames
     watched.begin()
     watched.deliver(first)
     watched.wait("published", frame=first)
+    watched.deliver(third, but=["red"])
+    watched.wait("sub_fits_settled", origin="green", frame=third)
+    wait_for("the third one to wait", lambda: third in watched.told())
     if fault == "overwritten":
         with watched.journal.open("r+b") as file:
             file.write(os.urandom(watched.journal.stat().st_size))
@@ -163,9 +172,12 @@ def test_a_journal_that_is_ruined_is_made_anew_from_the_l0s(watched, fault):
     watched.wait("published", frame=second)
     watched.wait("journal_recovered")
     watched.wait_health("journal", "ok")
+    wait_for("the third one to wait", lambda: watched.told().get(third) == ("waiting", 0, 0))
+    watched.deliver(third, "red")
+    watched.wait("published", frame=third, version=1, missing={})
     watched.end()
     assert watched.count("journal_moved_aside") == (fault != "removed")
-    assert watched.told() == {first: ("published", 1, 1), second: ("published", 1, 1)}
+    assert watched.told() == {first: ("published", 1, 1), second: ("published", 1, 1), third: ("published", 1, 1)}
 
 
 def test_a_journal_whose_disk_is_full_keeps_no_exposure_waiting(mounted):
