@@ -83,7 +83,7 @@ class Keeper(threading.Thread):
         """Keep the lease until `stop` is called."""
         while not self._stop_asked.is_set():
             self.attempt()
-            self._stop_asked.wait(self._term / 6)
+            self._stop_asked.wait(self._term / (30 if self._lease and self.trouble else 6))  # what is ours is had back soon
         if self._lease:
             try:
                 self._lease.release()

@@ -27,6 +27,8 @@ SCAN = SECOND
 """How often the active nights are scanned [ns], whatever wakes the watcher before."""
 
 _MOST_AT_ONCE = 2 * SECOND
+_BLOCKED = 20 * SECOND
+"""After how long without a look something must have blocked [ns]; an exposure that waits for the history takes less."""
 _ATTEMPTS_TO_READ = 5
 _ASK_AGAIN = 2 * SECOND
 _HOUR = 3600 * SECOND
@@ -107,6 +109,7 @@ class Watcher:
         self._chance = chance
         self._apart = clock() - steady()
         self._away_since: int | None = None
+        self._looked = steady()
         self._paused = 0
         self._forgotten = steady()
         self._next_lag = self._next_check = self._queue = 0
@@ -198,10 +201,13 @@ class Watcher:
         elif not there and self._away_since is None:
             self._away_since = self._steady()
             self._log.error("input_gone", place=str(self._place))
+        elif there and self._steady() - self._looked > _BLOCKED:
+            self._paused += self._steady() - self._looked
+        self._looked = self._steady()
         return there
 
     def _now(self) -> int:
-        """Return the instant [ns] by which is waited: nothing passes while the input is away."""
+        """Return the instant [ns] by which is waited: nothing passes while the input is away, or blocks."""
         return self._steady() - self._paused
 
     def _compare_clocks(self) -> None:
@@ -348,7 +354,7 @@ class Watcher:
             self._unreadable[error.path] = self._unreadable.get(error.path, 0) + 1
             if self._unreadable[error.path] < _ATTEMPTS_TO_READ:
                 log.warning("sub_fits_changed", path=error.path, reason=str(error))
-                self.tracker.forget(error.path, self._steady())
+                self.tracker.forget(error.path, self._now())
                 self.board.withdraw(order.name.night, error.path)
                 is_gone = paths == {error.path} and error.reason == "absent"
                 self._diary.note(order.name, "failed" if is_gone else "waiting", str(error), reason=str(error))
