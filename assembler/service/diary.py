@@ -45,6 +45,7 @@ class Diary:
         self._log = log
         self._owed: deque[Callable[[], None]] = deque(maxlen=_MOST_OWED)  # who loses the oldest is told by the L0s at the next start
         self._attempts: dict[str, int] = {}
+        self._is_new = False
         self.failure = ""
         if journal.moved_aside:
             log.warning("journal_moved_aside", path=journal.path, to=journal.moved_aside)
@@ -85,7 +86,7 @@ class Diary:
                 return self._journal.read.of_night(night), [s for s in self._journal.read.orphans() if s.path.startswith(f"{night}/")]
             except OutputError as error:
                 self._fail(error)
-                self.mend()
+                self._renew()
         return [], []
 
     def entry(self, name: ExposureName) -> Entry | None:
@@ -119,19 +120,27 @@ class Diary:
         if gone:
             self._log.info("journal_shortened", exposures=gone)
 
-    def mend(self) -> None:
-        """Open the journal again if it failed, and note what is owed."""
-        if not self.failure:
-            return
+    def mend(self) -> bool:
+        """Open the journal again if it failed, and note what is owed; return whether it was begun anew, and knows only the L0s."""
+        if self.failure:
+            self._renew()
+        if self.failure:
+            return False
+        is_new, self._is_new = self._is_new, False
+        return is_new
+
+    def _renew(self) -> None:
+        """Open the journal again, and note what is owed."""
         try:
             moved = self._journal.renew()
             if moved:
                 self._log.warning("journal_moved_aside", path=self._journal.path, to=moved)
-            if self._journal.needs_rebuild:
-                self._rebuild()
-            while self._owed:
+            while self._owed:  # before the L0s tell of the same, more briefly
                 self._owed[0]()
                 self._owed.popleft()
+            if self._journal.needs_rebuild:
+                self._rebuild()
+                self._is_new = True
         except OutputError as error:
             self.failure = str(error)
             return
@@ -167,7 +176,7 @@ class Diary:
         entry = self._journal.read.exposure(name.key)
         try:
             for passed in _way(entry.state if entry else None, state)[:-1]:
-                self._journal.note(name, passed)
+                self._journal.note(name, passed, sub_fits=known.get("sub_fits", ()))  # a stop here leaves none without its files
             self._journal.note(name, state, detail, **known)
         except ValueError as error:
             self._log.warning("journal_refused", frame=name.frame, night=name.night, reason=str(error))
