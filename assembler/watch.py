@@ -1,6 +1,7 @@
 """The command that watches: it puts the service together from what the command line says, and runs it."""
 
 import os
+import re
 import sys
 import threading
 import time
@@ -12,9 +13,11 @@ from typing import TYPE_CHECKING
 import click
 
 from assembler import __version__
+from assembler.errors import ConfigurationError
 from assembler.options import CORRECTIONS, HISTORY, INSTRUMENT, JOURNAL, default_journal, duration, load_corrections, load_named
 
 if TYPE_CHECKING:
+    from assembler.core.instrument import Instrument
     from assembler.service.log import Log
     from assembler.service.signs import Signs
     from assembler.service.watcher import Setup, Watcher
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 @JOURNAL
 @INSTRUMENT
 @CORRECTIONS
+@click.option("--one-night/--nights", default=None, help="What the first argument is [default: what the first sub-FITS in it tell].")
 @click.option("--standby/--no-standby", default=True, help="Wait while another watcher has DIR [default], or exit.")
 @click.option("--inotify/--no-inotify", default=None, help="Be woken by inotify or not [default: on local file systems].")
 @click.option("--listen", metavar="HOST:PORT", help="Answer /healthz and /metrics there, on loopback only.")
@@ -52,6 +56,7 @@ def watch(
     journal: str | None,
     yaml: str | None,
     corrections: str | None,
+    one_night: bool | None,
     standby: bool,
     inotify: bool | None,
     listen: str | None,
@@ -85,6 +90,7 @@ def watch(
     instrument = setup.instrument
     target = Path(os.path.abspath(out if out is not None else Path(place) / instrument.output))
     kept_in = Path(journal) if journal else default_journal(instrument.name, os.environ, Path.home())
+    _check_places(place, target, instrument)
     check_place(os.path.realpath(kept_in), read_mountinfo())
     steady = _steady_clock()
     with ExitStack() as stack:
@@ -108,6 +114,7 @@ def watch(
                 steady,
                 told,
                 Signs(meters, health),
+                one_night,
             ),
             lambda: _read(yaml, corrections),
             Parts(
@@ -139,6 +146,7 @@ def _opening(
     steady: Callable[[], int],
     log: "Log",
     signs: "Signs",
+    is_night: bool | None,
 ) -> "Callable[[Callable[[], bool]], Watcher]":
     """Return what opens the watcher; a history that is wrong, and not merely away, is an error before."""
     from assembler.fits.writer import remove_abandoned
@@ -171,12 +179,34 @@ def _opening(
                 steady=steady,
                 log=log,
                 signs=signs,
+                is_night=is_night,
                 may_go_on=may_go_on,
             )
             opened.pop_all()
         return watcher
 
     return open_watcher
+
+
+def _check_places(place: str, out: Path, instrument: "Instrument") -> None:
+    """See that the two are directories, or may become such, and that no L0 would be taken for a sub-FITS, and put into an L0.
+
+    Raises
+    ------
+    ConfigurationError
+        When they are not.
+    """
+    from assembler.service.finder import fits_pattern
+
+    for directory in (place, out):
+        if os.path.exists(directory) and not os.path.isdir(directory):
+            raise ConfigurationError(f"{directory}: is no directory; name another one")
+    name = re.sub(r"\{\w+\}", "1", instrument.filename)
+    for origin in instrument.origins:
+        folder = os.path.join(place, os.path.dirname(origin.files))
+        if os.path.realpath(folder) == os.path.realpath(out) and fits_pattern(origin, os.path.join(folder, name)):
+            told = f"L0s there would be taken for sub-FITS of {origin.name} ({origin.files})"
+            raise ConfigurationError(f"{out}: {told}; name another directory with --out, best one that is not below {place}")
 
 
 def _read(yaml: str | None, corrections: str | None) -> "Setup":

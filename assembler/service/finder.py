@@ -135,10 +135,10 @@ def fitting_files(origin: Origin, night: Path) -> list[tuple[str, int | None]]:
         names = _names(directory)
     except OSError:
         return []
-    fitting = [(name, found) for name in names if (found := pattern.fullmatch(name)) and not name.startswith(".")]
-    return sorted(
-        (os.path.abspath(directory / name), int(found.group("frame")) if "frame" in found.groupdict() else None) for name, found in fitting
-    )
+    start = os.path.join(os.path.abspath(directory), "")  # once, and not for each of thousands of names, each second
+    fitting = [(start + name, found) for name in names if (found := pattern.fullmatch(name)) and not name.startswith(".")]
+    tells_frame = "frame" in pattern.groupindex
+    return sorted((path, int(found["frame"]) if tells_frame else None) for path, found in fitting)
 
 
 def fits_pattern(origin: Origin, path: str) -> bool:

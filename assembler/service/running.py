@@ -184,9 +184,9 @@ class Service:
         elif self._was_lost:
             watcher.resume()
         self._was_lost = False
-        if self._setup:
-            watcher.take(self._setup)
-            self._setup = None
+        setup, self._setup = self._setup, None
+        if setup:
+            watcher.take(setup)
             parts.log.info("configuration_taken")
         if parts.waker.overflowed():
             parts.log.warning("events_lost")

@@ -38,18 +38,24 @@ class Scanner:
         The directory of a night, or one with a directory for each night.
     out : Path
         Where the L0s go, which is no night.
+    is_night : bool, optional
+        Whether the place is a night's directory; unless told, it is what the first files show it to be.
     """
 
-    def __init__(self, instrument: Instrument, place: Path, out: Path) -> None:
+    def __init__(self, instrument: Instrument, place: Path, out: Path, is_night: bool | None = None) -> None:
         self._instrument = instrument
         self.place = os.path.abspath(place)
-        self._out = os.path.abspath(out)
+        self._out = os.path.realpath(out)
+        self._never = {SUPERSEDED, os.path.basename(os.path.normpath(instrument.output))}
         self._device: int | None = None
-        self._is_night = False
-        self._has_nights = False
+        self._is_night = is_night is True
+        self._has_nights = is_night is False
+        self._has_folders = all("/" in origin.files for origin in instrument.origins)
+        self._overlooked: set[str] | None = set() if is_night is None else None
         self._active: list[str] = []
         self._others: list[str] = []
         self._names: dict[str, int] = {}
+        self._found: dict[str, tuple[list[tuple[str, str, int | None]], list[Spotted]]] = {}
 
     def is_there(self) -> bool:
         """Tell whether the place can be scanned, and is not the empty directory that stays where a file system was unmounted."""
@@ -94,6 +100,18 @@ class Scanner:
                 yield night, files
             self._names[night] = names
 
+    def overlooked(self) -> tuple[str, ...]:
+        """Return, once each, directories with files that fit, which are not looked at because of what the place was taken for.
+
+        Only a pattern without directories leaves that open: then a file astray decides it.
+        """
+        if self._has_folders or self._overlooked is None or not (self._is_night or self._has_nights):
+            return ()
+        others = {self.place} if self._has_nights else {*self._children()}
+        told = tuple(sorted(other for other in others - self._overlooked if self.files(other)))
+        self._overlooked.update(told)
+        return told
+
     def find(self, origin: Origin, path: str) -> Spotted | None:
         """Return what a path below the place names, by scanning its directory; None when it is not there, or is no sub-FITS."""
         night = path.rsplit("/", origin.files.count("/") + 1)[0]
@@ -115,6 +133,7 @@ class Scanner:
         there = set(self._children())
         self._active = [night for night in self._active if night in there]
         self._names = {night: names for night, names in self._names.items() if night in there}
+        self._found = {night: found for night, found in self._found.items() if night in self._active[:_ACTIVE]}
         fresh = there.difference(self._active, self._others)
         if not self._active and not self._others:  # the first time: all of them
             turn = sorted(there, key=self._modified, reverse=True)
@@ -140,17 +159,28 @@ class Scanner:
         return max(times), night
 
     def _children(self) -> list[str]:
+        """Return the directories that may be nights; one with two names, such as tonight's, counts once, and under its own."""
         try:
             with os.scandir(self.place) as entries:
-                names = [e.name for e in entries if not e.name.startswith(".") and e.name != SUPERSEDED and e.is_dir()]
+                there = [
+                    (e.is_symlink(), e.name) for e in entries if not e.name.startswith(".") and e.name not in self._never and e.is_dir()
+                ]
         except OSError:
             return []
-        return [path for name in names if (path := os.path.join(self.place, name)) != self._out]
+        real = os.path.realpath(self.place)
+        children: dict[str, str] = {}
+        for is_link, name in sorted(there):
+            path = os.path.join(self.place, name)
+            children.setdefault(os.path.realpath(path) if is_link else os.path.join(real, name), path)
+        children.pop(self._out, None)
+        return list(children.values())
 
     def files(self, night: str) -> list[Spotted]:
         """Return what there is in a night."""
-        return [
-            Spotted(night=night, origin=origin.name, path=path, frame=frame)
-            for origin in self._instrument.origins
-            for path, frame in fitting_files(origin, Path(night))
-        ]
+        found = [(origin.name, path, frame) for origin in self._instrument.origins for path, frame in fitting_files(origin, Path(night))]
+        before, spotted = self._found.get(night, ([], []))
+        if found != before:
+            spotted = [Spotted(night=night, origin=origin, path=path, frame=frame) for origin, path, frame in found]
+        if night in self.nights():  # which are scanned each time, and seldom have changed
+            self._found[night] = found, spotted
+        return spotted

@@ -59,6 +59,8 @@ class Watcher:
     setup : Setup
     place, out : Path
         The directory of a night, or one with a directory for each night; where the L0s go.
+    is_night : bool, optional
+        Which of the two the place is; unless told, it is what the first files show.
     diary : Diary
     lender : Lender or None
         The keyword history.
@@ -92,11 +94,13 @@ class Watcher:
         steady: Callable[[], int],
         log: Log,
         signs: Signs,
+        is_night: bool | None = None,
         may_go_on: Callable[[], bool] = lambda: True,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._place = place
         self._out = out
+        self._is_night = is_night
         self._diary = diary
         self._lender = lender
         self._settling = settling
@@ -122,7 +126,7 @@ class Watcher:
         self._instrument = self._diary.instrument = setup.instrument
         if self._lender:
             self._lender.instrument = setup.instrument
-        self.scanner = Scanner(setup.instrument, self._place, self._out)
+        self.scanner = Scanner(setup.instrument, self._place, self._out, self._is_night)
         self.tracker = Tracker(setup.instrument, self._settling)
         self.board = Board(setup.instrument, lambda origin, path: read_arrival(setup.instrument, origin, path))
         self._recollection = Recollection(self._diary, self.board, self.tracker, self._log)
@@ -168,6 +172,8 @@ class Watcher:
             self._recollection.load(night, spotted)
             self.tracker.spot(spotted, now)
             self._drop()  # of many old nights, one after the other is taken over and let go
+        if overlooked := self.scanner.overlooked():
+            self._log.warning("overlooked", directories=list(overlooked), place=str(self._place))
         self._hear(now)
         self.tracker.was_closed(closed, now)
         for night, arrival in self.tracker.look_around(now):

@@ -1,0 +1,94 @@
+"""What a watcher must not get wrong where it is used otherwise than at Keck: patterns without directories, links, wrong places."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from assembler.cli import run
+from assembler.config import load_instrument
+from assembler.service.scanner import Scanner
+
+ROOT = Path(__file__).resolve().parents[2]
+FLAT = load_instrument(ROOT / "examples/lco.yaml")
+"""An instrument with one camera, whose pattern has no directory."""
+
+
+@pytest.fixture
+def call(monkeypatch, capsys) -> Callable[..., tuple[int, str]]:
+    """Return what runs a command, and returns its exit code and what it tells."""
+
+    def invoke(*words: object) -> tuple[int, str]:
+        monkeypatch.setattr("sys.argv", ["assembler", *map(str, words)])
+        return run(), capsys.readouterr().err
+
+    return invoke
+
+
+def make(path: Path) -> Path:
+    """Make an empty file, with its directory."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    return path
+
+
+def found(scanner: Scanner) -> set[str]:
+    """Return the paths that a scan finds."""
+    return {one.path for _, spotted in scanner.scan() for one in spotted}
+
+
+def test_a_night_with_two_names_counts_once(tmp_path):
+    mine = make(tmp_path / "root/20240101/a.fits")
+    (tmp_path / "root/tonight").symlink_to("20240101")
+    (tmp_path / "root/0").symlink_to(tmp_path / "root/20240101")
+    (tmp_path / "root/archive").symlink_to(tmp_path / "out")
+    make(tmp_path / "out/b.fits")
+    assert found(Scanner(FLAT, tmp_path / "root", tmp_path / "out")) == {str(mine)}
+
+
+def test_a_night_that_is_elsewhere_is_found_by_its_link(tmp_path):
+    make(tmp_path / "disk/20240101/a.fits")
+    (tmp_path / "root").mkdir()
+    for name in ("20240101", "tonight"):
+        (tmp_path / "root" / name).symlink_to(tmp_path / "disk/20240101")
+    assert found(Scanner(FLAT, tmp_path / "root", tmp_path / "out")) == {str(tmp_path / "root/20240101/a.fits")}
+
+
+@pytest.mark.parametrize("first", ["root", "night"])
+def test_files_that_make_the_place_something_else_are_told_once(tmp_path, first):
+    night, root = tmp_path / "20240101", tmp_path
+    make((root if first == "root" else night) / "astray.fits")
+    scanner = Scanner(FLAT, root, tmp_path / "out")
+    assert len(found(scanner)) == 1
+    make((night if first == "root" else root) / "mine.fits")
+    found(scanner)
+    assert scanner.overlooked() == (str(night if first == "root" else root),)
+    assert scanner.overlooked() == ()
+
+
+@pytest.mark.parametrize("is_night", [True, False])
+def test_what_the_place_is_may_be_told(tmp_path, is_night):
+    mine, other = make(tmp_path / "a.fits"), make(tmp_path / "20240101/b.fits")
+    scanner = Scanner(FLAT, tmp_path, tmp_path / "out", is_night)
+    assert found(scanner) == {str(mine if is_night else other)}
+    assert scanner.overlooked() == ()
+
+
+@pytest.mark.parametrize("case", ["night", "link", "default"])
+def test_l0s_are_not_written_where_they_would_be_taken_for_sub_fits(tmp_path, call, case):
+    yaml = tmp_path / "lco.yaml"
+    yaml.write_text((ROOT / "examples/lco.yaml").read_text().replace("LCO.{date}.{seconds}.fits", '"{stem}_l0.fits"'))
+    night = make(tmp_path / "night/a.fits").parent
+    (tmp_path / "link").symlink_to("night")
+    words = [] if case == "default" else ["--out", str(tmp_path / case)]
+    code, told = call("watch", night, *words, "-i", yaml, "--journal", tmp_path / "journal")
+    assert code == 2
+    assert "would be taken for sub-FITS of sinistro" in told
+
+
+@pytest.mark.parametrize("case", ["night", "out"])
+def test_a_place_that_is_a_file_is_told_at_once(tmp_path, call, case):
+    places = {"night": tmp_path, "out": tmp_path / "out"} | {case: make(tmp_path / "file")}
+    code, told = call("watch", places["night"], "--out", places["out"], "--journal", tmp_path / "journal", "-i", ROOT / "prefixes.yaml")
+    assert code == 2
+    assert "is no directory" in told
