@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from assembler.service.signs import Signs
     from assembler.service.watcher import Setup, Watcher
 
-_STUCK = 60.0
-"""After how long without the end of a round the watcher does not count as well any more [s]."""
-
 
 @click.command()
 @click.argument("place", metavar="NIGHT | ROOT")
@@ -45,6 +42,9 @@ _STUCK = 60.0
 @click.option("--standby/--no-standby", default=True, help="Wait while another watcher has DIR [default], or exit.")
 @click.option("--inotify/--no-inotify", default=None, help="Be woken by inotify or not [default: on local file systems].")
 @click.option("--listen", metavar="HOST:PORT", help="Answer /healthz and /metrics there, on loopback only.")
+@click.option(
+    "--stuck", metavar="TIME", default="60 s", show_default=True, help="How long a round may take before /healthz says that it is stuck."
+)
 @click.option("--log", metavar="FILE", help="Write events there, and go on with a new file when it was rotated [default: standard error].")
 @click.option("--json/--no-json", "as_json", default=None, help="Write events as JSON, or for people [default: by terminal].")
 def watch(
@@ -60,6 +60,7 @@ def watch(
     standby: bool,
     inotify: bool | None,
     listen: str | None,
+    stuck: str,
     log: str | None,
     as_json: bool | None,
 ) -> int:
@@ -93,7 +94,7 @@ def watch(
     check_place(os.path.realpath(kept_in), read_mountinfo())
     steady = _steady_clock()
     with ExitStack() as stack:
-        meters, health = Meters(), Health(_STUCK)
+        meters, health = Meters(), Health(duration("--stuck", stuck) / 1e9)
         stream = stack.enter_context(closing(LogFile(Path(log)))) if log else sys.stderr or stack.enter_context(open(os.devnull, "w"))
         told = configure(stream, clock=time.time_ns, as_json=as_json, on_lost=meters.lost_event)
         if listen:

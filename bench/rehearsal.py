@@ -54,6 +54,11 @@ def rehearse(told: argparse.Namespace, work: Path) -> int:
     kpf_exposure.SPACING = dt.timedelta(seconds=told.spacing)
     kpf_exposure.LENGTH = dt.timedelta(seconds=told.spacing * 0.4)
     night = kpf_night.make_night(work / "recorded", exposures=told.exposures, shape=(8, 6))
+    # Values that belong to no exposure's middle, only there to be told from the right ones, would be those of its neighbours here.
+    samples = [
+        line for line in night.telemetry.read_text().splitlines(keepends=True) if not re.search(r'TRIGTARG.* (earlier|later)"', line)
+    ]
+    night.telemetry.write_text("".join(samples))
     yaml, report = work / "kpf.yaml", work / "report.json"
     text = (ROOT / "prefixes.yaml").read_text(encoding="utf-8")
     yaml.write_text(

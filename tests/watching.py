@@ -1,5 +1,6 @@
 """A watcher as a process of its own, with a small night to watch and, where a test mounts, a mount table that nobody else sees."""
 
+import copy
 import json
 import os
 import re
@@ -49,6 +50,11 @@ def wait_for(what: str, ask: Callable[[], T | None]) -> T:
         if time.monotonic() > deadline:
             raise AssertionError(f"waited in vain for {what}")
         time.sleep(0.02)
+
+
+def let_pass(seconds: float) -> None:
+    """Let time pass, so that what must not happen meanwhile would have happened."""
+    time.sleep(seconds)
 
 
 class Mounts:
@@ -205,25 +211,38 @@ class Watched:
         self._closing.insert(0, lambda: _end(holder))
         return holder
 
+    def let_go(self, holder: subprocess.Popen[bytes], path: Path) -> None:
+        """Have what blocked answer with an error, and unmount it."""
+        _end(holder)
+        self.mounts.unmount(path)
+
+    def another(self, name: str) -> "Watched":
+        """Return another watcher of the same night, with a log of its own."""
+        other = copy.copy(self)
+        other.work = self.work / name
+        other.work.mkdir()
+        other._log, other.process, other._taken, other._closing = other.work / "watch.log", None, set(), []
+        self._closing.insert(0, other.close)
+        return other
+
+    def sub_fits(self, frame: int, origin: str) -> Path:
+        """Return where a sub-FITS is, or will be."""
+        return self.place / self.night.sub_fits(frame)[origin].relative_to(self.night.directory)
+
     def inject(self, *words: object) -> Tracer:
         """Have strace inject faults into what the watcher asks of the system."""
         tracer = Tracer(self.pid, *words, work=self.work)
         self._closing.insert(0, tracer.close)
         return tracer
 
-    def deliver(self, frame: int, *origins: str, but: Iterable[str] = ()) -> None:
+    def deliver(self, frame: int, *origins: str, but: Iterable[str] = (), place: Path | None = None) -> None:
         """Let sub-FITS of a frame arrive, of all origins unless told: renamed into place, as the cameras do it."""
         for origin, path in self.night.sub_fits(frame).items():
             if origin not in but and (not origins or origin in origins):
-                target = self.sub_fits(frame, origin)
+                target = self.inside(place or self.place) / path.relative_to(self.night.directory)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, target.parent / f".{target.name}")
                 (target.parent / f".{target.name}").rename(target)
-
-    def sub_fits(self, frame: int, origin: str) -> Path:
-        """Return where a sub-FITS is, or will be, as the test gets at it."""
-        path = self.night.sub_fits(frame)[origin]
-        return self.inside(self.place) / path.relative_to(self.night.directory)
 
     def events(self) -> list[dict[str, Any]]:
         """Return what was told so far."""
@@ -246,9 +265,9 @@ class Watched:
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.account()}") from None
 
-    def count(self, event: str) -> int:
-        """Return how often an event was told so far."""
-        return sum(told["event"] == event for told in self.events())
+    def count(self, event: str, **fields: Any) -> int:
+        """Return how often an event with certain fields was told so far."""
+        return sum(fields | {"event": event} == {name: told.get(name) for name in (*fields, "event")} for told in self.events())
 
     def account(self) -> str:
         """Return everything that it told."""
@@ -271,11 +290,11 @@ class Watched:
 
     def told(self) -> dict[int, tuple[str, int, int]]:
         """Return by frame what the journal says: the state, the version, and how often it was published."""
-        copy = self.work / "copy"  # SQLite would follow the link to the mounts, and not arrive there
+        readable = self.work / "copy.sqlite"  # SQLite would follow the link to the mounts, and not arrive there
         for companion in ("", "-wal"):
             if (path := self.inside(Path(f"{self.journal}{companion}"))).exists():
-                shutil.copyfile(path, f"{copy}{companion}")
-        with closing(sqlite3.connect(copy)) as journal:
+                shutil.copyfile(path, f"{readable}{companion}")
+        with closing(sqlite3.connect(readable)) as journal:
             rows = journal.execute(
                 "SELECT frame, state, version, (SELECT count(*) FROM history AS h WHERE h.key = e.key AND h.state = 'published')"
                 " FROM exposures AS e"
@@ -308,16 +327,15 @@ class Watched:
 
     def close(self) -> None:
         """Let go of everything, however the test ended."""
-        if self.process and self.process.poll() is None:
-            self.process.kill()
         for close in self._closing:
             close()
         if self.process:
+            self.process.kill()
             self.process.wait(PATIENCE)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """End a process that lives as long as its standard input."""
     for stream in (process.stdin, process.stdout):
-        stream.close()
+        stream.close()  # closing again does nothing
     process.wait(PATIENCE)

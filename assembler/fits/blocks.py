@@ -49,7 +49,7 @@ def scan_open(stream: IO[bytes], compressed: bool, path: str) -> SubFits:
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(f"{path}: the gzip stream is broken: {error}", path=path, reason="truncated") from error
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}", path=path) from error
+        raise InputError(f"{path}: cannot be read: {error.strerror}", path=path, retry=True) from error
     return SubFits(path=path, compressed=compressed, hdus=hdus, trailing=trailing, signature=signature)
 
 
@@ -60,7 +60,8 @@ def scan_primary(path: str) -> SubFits:
             signature = signature_of(stream)
             hdu, _ = _read_header(stream, path, 0, 0, _first_block(stream, path))
         except (EOFError, zlib.error, OSError) as error:
-            raise InputError(f"{path}: cannot be read: {error}", path=path) from error
+            is_disk = isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile)
+            raise InputError(f"{path}: cannot be read: {error}", path=path, retry=is_disk) from error
     return SubFits(path=path, compressed=compressed, hdus=(hdu,), signature=signature)
 
 
@@ -84,7 +85,7 @@ def open_fits(path: str) -> Iterator[tuple[IO[bytes], bool]]:
         compressed = regular and os.pread(descriptor, 2, 0) == _GZIP
     except OSError as error:  # the disk fails, or another host removed the file right after it was opened
         os.close(descriptor)
-        raise InputError(f"{path}: cannot be read: {error.strerror}", path=path) from error
+        raise InputError(f"{path}: cannot be read: {error.strerror}", path=path, retry=True) from error
     if not regular:
         os.close(descriptor)
         raise InputError(f"{path}: is no regular file", path=path)

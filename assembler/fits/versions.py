@@ -48,6 +48,8 @@ def standing_l0(path: Path) -> Standing:
     try:
         found = scan_primary(str(path))
     except InputError as error:
+        if error.retry:
+            raise OutputError(str(error)) from error
         raise OutputError(f"{path} is no L0, and is never overwritten; move it away ({error})", retry=False) from error
     primary = found.hdus[0]
     version, name, written = (primary.value(keyword) for keyword in ("L0VER", "OFNAME", "DATE"))

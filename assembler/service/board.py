@@ -78,6 +78,7 @@ class Board:
         for arrival in flight.arrivals:
             there.arrivals.pop(arrival.path, None)
             there.assembled.discard(arrival.path)
+            there.told.discard(arrival.path)
 
     def tell(self, night: str, orphans: Iterable[Arrival]) -> None:
         """Take note that sub-FITS were told to be orphans; one that came second for its place must not have it when that is free again."""

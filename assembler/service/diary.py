@@ -45,6 +45,7 @@ class Diary:
         self._log = log
         self._owed: deque[Callable[[], None]] = deque(maxlen=_MOST_OWED)  # who loses the oldest is told by the L0s at the next start
         self._attempts: dict[str, int] = {}
+        self._is_new = False
         self.failure = ""
         if journal.moved_aside:
             log.warning("journal_moved_aside", path=journal.path, to=journal.moved_aside)
@@ -119,24 +120,27 @@ class Diary:
         if gone:
             self._log.info("journal_shortened", exposures=gone)
 
-    def mend(self) -> None:
-        """Open the journal again if it failed, and note what is owed."""
+    def mend(self) -> bool:
+        """Open the journal again if it failed, and note what is owed; return whether it was begun anew, and knows only the L0s."""
         if not self.failure:
-            return
+            return False
         try:
             moved = self._journal.renew()
             if moved:
                 self._log.warning("journal_moved_aside", path=self._journal.path, to=moved)
-            if self._journal.needs_rebuild:
-                self._rebuild()
-            while self._owed:
+            while self._owed:  # before the L0s tell of the same, more briefly
                 self._owed[0]()
                 self._owed.popleft()
+            if self._journal.needs_rebuild:
+                self._rebuild()
+                self._is_new = True
         except OutputError as error:
             self.failure = str(error)
-            return
+            return False
         self.failure = ""
         self._log.info("journal_recovered", path=self._journal.path)
+        is_new, self._is_new = self._is_new, False
+        return is_new
 
     def close(self) -> None:
         """Let go of the journal."""

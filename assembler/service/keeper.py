@@ -83,7 +83,7 @@ class Keeper(threading.Thread):
         """Keep the lease until `stop` is called."""
         while not self._stop_asked.is_set():
             self.attempt()
-            self._stop_asked.wait(self._term / 6)
+            self._stop_asked.wait(self._term / (30 if self._lease and self.trouble else 6))  # what is ours is had back soon
         if self._lease:
             try:
                 self._lease.release()
@@ -104,6 +104,8 @@ class Keeper(threading.Thread):
             is_new = self._lease is None
             if is_new:
                 self._lease = self._acquire()
+            else:
+                self._device = os.stat(self._directory).st_dev  # one that was mounted again may have another number
         except (OutputError, OSError) as error:
             self._tell("lease_failed", str(error))
             return

@@ -185,6 +185,8 @@ class Service:
         if setup:
             watcher.take(setup)
             parts.log.info("configuration_taken")
+        if parts.waker.overflowed():
+            parts.log.warning("events_lost")
         until = watcher.round(sorted(parts.waker.closed()))
         parts.waker.watch(watcher.scanner.directories())
         parts.meters.round_ended()

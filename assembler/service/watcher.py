@@ -27,6 +27,8 @@ SCAN = SECOND
 """How often the active nights are scanned [ns], whatever wakes the watcher before."""
 
 _MOST_AT_ONCE = 2 * SECOND
+_BLOCKED = 20 * SECOND
+"""After how long without a look something must have blocked [ns]; an exposure that waits for the history takes less."""
 _ATTEMPTS_TO_READ = 5
 _ASK_AGAIN = 2 * SECOND
 _HOUR = 3600 * SECOND
@@ -111,6 +113,7 @@ class Watcher:
         self._chance = chance
         self._apart = clock() - steady()
         self._away_since: int | None = None
+        self._looked = steady()
         self._paused = 0
         self._forgotten = steady()
         self._next_lag = self._next_check = self._queue = 0
@@ -160,7 +163,8 @@ class Watcher:
             Paths whose writers are known to have closed them, or to have renamed them into place.
         """
         self._compare_clocks()
-        self._diary.mend()
+        if self._diary.mend():
+            self._tell_anew()
         if not self._is_there():
             return self._steady() + SCAN
         now = self._now()
@@ -194,6 +198,14 @@ class Watcher:
         if self._lender:
             self._lender.close()
 
+    def _tell_anew(self) -> None:
+        """Have a journal that knows only the L0s told of what has none: it is found again, as at a start."""
+        unanswered = self._unanswered
+        self.take(self.setup)
+        self._unanswered = unanswered
+        for order in unanswered.values():
+            self._note_unanswered(order)
+
     def _is_there(self) -> bool:
         there = self.scanner.is_there()
         self._signs.input("" if there else f"{self._place} cannot be scanned, or is empty where a file system was mounted before")
@@ -204,10 +216,13 @@ class Watcher:
         elif not there and self._away_since is None:
             self._away_since = self._steady()
             self._log.error("input_gone", place=str(self._place))
+        elif there and self._steady() - self._looked > _BLOCKED:
+            self._paused += self._steady() - self._looked
+        self._looked = self._steady()
         return there
 
     def _now(self) -> int:
-        """Return the instant [ns] by which is waited: nothing passes while the input is away."""
+        """Return the instant [ns] by which is waited: nothing passes while the input is away, or blocks."""
         return self._steady() - self._paused
 
     def _compare_clocks(self) -> None:
@@ -316,7 +331,7 @@ class Watcher:
         self._tell(order, outcome, log)
         if self._lender and any(f.code == UNANSWERED for f in outcome.plan.findings):
             self._unanswered[order.name.key] = order
-            self._diary.note(order.name, "waiting", "for the keyword history, which did not answer")
+            self._note_unanswered(order)
 
     def _done(self, order: Order) -> None:
         key = order.name.key
@@ -391,6 +406,9 @@ class Watcher:
             asked.told |= {frame: told.get(frame) for frame in middles}
             asked.again = now + _ASK_AGAIN
         return asked.told
+
+    def _note_unanswered(self, order: Order) -> None:
+        self._diary.note(order.name, "waiting", "for the keyword history, which did not answer")
 
     def _note_waiting(self, night: str, flight: Flight, awaited: Sequence[str], until: int | None) -> None:
         """Note what an exposure waits for, where that changed."""

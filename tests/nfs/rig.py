@@ -60,6 +60,8 @@ class Guest:
         shutil.copy(HERE / "guest.sh", room / "init").chmod(0o755)
         arguments = ["root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro", f"init={room / 'init'}", f"RIG_ROOM={room}"]
         console = ["con=null", "con0=null,fd:1", "quiet", "loglevel=1"]
+        if not sys.stdout.isatty():
+            arguments.append("NO_COLOR=1")  # what the kernel does not know is in the environment of its first process
         machine = [f"mem={os.environ.get('RIG_MEMORY', '1500M')}", f"uml_dir={room / 'uml'}", "umid=rig"]
         environment = {"PATH": os.defpath, "TMPDIR": memory_place(), **preload(room)}
         self.process = subprocess.Popen(
