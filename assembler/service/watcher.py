@@ -267,7 +267,9 @@ class Watcher:
         """Make what is ready in a night; return until when to wait for what is not."""
         round_ = self.board.decide(night, self._triggered(night, now), now)
         for arrival in round_.orphans:
-            self._log.warning("orphan", origin=arrival.origin, path=arrival.path)
+            is_second = self._instrument.origin(arrival.origin).match == "frame"
+            reason = f"frame {arrival.frame} has another sub-FITS of that origin" if is_second else "it shares no time with an exposure"
+            self._log.warning("orphan", origin=arrival.origin, path=arrival.path, reason=reason)
             signature = self.tracker.signature(arrival.path)
             self._diary.note_sub_fits([Sighting(path=arrival.path, origin=arrival.origin, signature=signature)])
         self.board.tell(night, round_.orphans)
