@@ -111,14 +111,10 @@ class Board:
         """Decide what to do now; exposures that were taken up for nothing are done again."""
         there = self._nights[night]
         made = decide(self._instrument, there.arrivals.values(), there.assembled, there.told, triggered, now)
-        if there.assembled or there.told & there.arrivals.keys():
-            now_there = sort_arrivals(self._instrument, there.arrivals.values())
-            for flight in now_there.flights:
+        if there.assembled:
+            for flight in sort_arrivals(self._instrument, there.arrivals.values()).flights:
                 if there.assembled.issuperset(a.path for a in flight.arrivals):
                     self.close(night, flight)
-            for double in now_there.doubles:
-                if double.path in there.told:  # before a start, so that nobody tells it again, and it would be alone in its place
-                    del there.arrivals[double.path]
         return made
 
     def _take_up(self, there: _Night, arrival: Arrival) -> None:
