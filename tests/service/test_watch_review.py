@@ -113,7 +113,7 @@ def test_a_double_that_was_told_before_a_start_does_not_become_an_exposure():
     board = Board(FLAT, lambda _origin, path: arrival(path, at=0))
     board.know("/night", 7, {"sinistro": "/night/a.fits"})
     board.arrive("/night", arrival("/night/b.fits"))
-    board.know_orphan("/night", "/night/b.fits")
+    board.tell("/night", [arrival("/night/b.fits")])
     for now in (200, 300):
         decided = board.decide("/night", {}, now * SECOND)
         assert (decided.ready, decided.partial, decided.late, decided.orphans) == ((), (), (), ())
