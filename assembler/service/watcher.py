@@ -118,6 +118,7 @@ class Watcher:
         self._roll = RollCall(setup.instrument, self._lender)
         self._hold: dict[str, int] = {}
         self._unreadable: dict[str, int] = {}
+        self._withdrawn: dict[str, str] = {}
         self._unanswered: dict[str, Order] = {}
         self._announcements = Announcements(setup.instrument)
         self._next_news = 0
@@ -209,6 +210,7 @@ class Watcher:
 
     def _arrive(self, night: str, arrival: Arrival) -> None:
         self.board.arrive(night, arrival)
+        self._hold.pop(self._withdrawn.pop(arrival.path, ""), None)
         if self._recollection.was_orphan(arrival.path, self.tracker.signature(arrival.path)):
             self.board.tell(night, [arrival])
         self.scanner.touch(night)
@@ -324,8 +326,7 @@ class Watcher:
             self._unreadable[error.path] = self._unreadable.get(error.path, 0) + 1
             if self._unreadable[error.path] < _ATTEMPTS_TO_READ:
                 log.warning("sub_fits_changed", path=error.path, reason=str(error))
-                self.tracker.forget(error.path, self._waiting.now())
-                self.board.withdraw(order.name.night, error.path)
+                self._withdraw(order, error.path)
                 self._note_withdrawn(order.name, str(error), is_gone=paths == {error.path} and error.reason == "absent")
             return
         again = self._diary.note_failure(order.name, error, self._chance())
@@ -334,6 +335,14 @@ class Watcher:
             self._done(order)
         else:
             self._hold[order.name.key] = self._waiting.now() + max(0, again - self._clock())
+
+    def _withdraw(self, order: Order, path: str) -> None:
+        """Wait for a sub-FITS again, for as long as its origin may take, lest an L0 be made without it."""
+        origin = next(self._instrument.origin(a.origin) for a in order.flight.arrivals if a.path == path)
+        self.tracker.forget(path, self._waiting.now())
+        self.board.withdraw(order.name.night, path)
+        self._withdrawn[path] = order.name.key
+        self._hold[order.name.key] = self._waiting.now() + origin.readout + self._instrument.margin
 
     def _note_withdrawn(self, name: ExposureName, reason: str, *, is_gone: bool) -> None:
         """Note that a sub-FITS is not what it was; an L0 that is there stands until it comes again, and without files nothing does."""
@@ -405,4 +414,5 @@ class Watcher:
             self._signs.history(self._lender, self._clock())
         if now - self._forgotten > _HOUR:
             self._forgotten = now
-            self._diary.forget(self.scanner.nights_there())
+            if nights := self.scanner.nights_there():
+                self._diary.forget(nights)
