@@ -95,7 +95,7 @@ def watch(
     steady = _steady_clock()
     with ExitStack() as stack:
         meters, health = Meters(), Health(duration("--stuck", stuck) / 1e9)
-        stream = stack.enter_context(closing(LogFile(Path(log)))) if log else sys.stderr
+        stream = stack.enter_context(closing(LogFile(Path(log)))) if log else sys.stderr or stack.enter_context(open(os.devnull, "w"))
         told = configure(stream, clock=time.time_ns, as_json=as_json, on_lost=meters.lost_event)
         if listen:
             server = stack.enter_context(HealthServer(*read_address(listen), health, meters, log=told))
@@ -131,7 +131,8 @@ def watch(
         )
         if service.run():
             return 0
-    sys.stderr.flush()
+    if sys.stderr:
+        sys.stderr.flush()
     os._exit(0)  # a thread is blocked in a file system that does not answer, and would keep the interpreter from ending
 
 

@@ -11,9 +11,13 @@ from typing import Literal
 
 from assembler.core.candidates import Candidate, by_trust
 from assembler.core.exposure import triggered_names
+from assembler.core.instants import SECOND
 from assembler.core.instrument import Instrument
 
 State = Literal["waiting", "ready", "give up"]
+
+_LONGEST = 86_400 * SECOND
+"""What is longer than that is no exposure: one end of it is by a clock that is wrong [ns]."""
 
 _Place = tuple[int | None, str]
 """Which exposure: its frame number, or the path of the sub-FITS that names none."""
@@ -233,11 +237,12 @@ def deadline(instrument: Instrument, flight: Flight, origin: str) -> int:
     """Return until when an origin may deliver [ns].
 
     Its readout and a margin, from the exposure's end or from the first sub-FITS's arrival, whichever is later. An exposure cannot
-    end later than its own length after one of its sub-FITS was there, so a clock that is wrong delays nothing for ever.
+    end later than its own length after one of its sub-FITS was there, and none is longer than a day, so a clock that is wrong
+    delays nothing for ever.
     """
     interval = flight.interval(instrument)
     since = flight.first
-    if interval:
+    if interval and interval[1] - interval[0] <= _LONGEST:
         begin, end = interval
         since = max(since, min(end, since + end - begin))
     return since + instrument.origin(origin).readout + instrument.margin

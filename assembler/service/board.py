@@ -65,10 +65,6 @@ class Board:
         """Take an exposure for done, as the journal has it, with its sub-FITS by origin."""
         self._nights.setdefault(night, _Night()).done[key] = _Done(paths=tuple(sorted(paths.items())))
 
-    def know_orphan(self, night: str, path: str) -> None:
-        """Take a sub-FITS for one that was told to be an orphan."""
-        self._nights.setdefault(night, _Night()).told.add(path)
-
     def close(self, night: str, flight: Flight) -> None:
         """Take an exposure for done: all that it has is in its L0, or there will be none of it as it is."""
         there = self._nights[night]
@@ -115,10 +111,14 @@ class Board:
         """Decide what to do now; exposures that were taken up for nothing are done again."""
         there = self._nights[night]
         made = decide(self._instrument, there.arrivals.values(), there.assembled, there.told, triggered, now)
-        if there.assembled:
-            for flight in sort_arrivals(self._instrument, there.arrivals.values()).flights:
-                if all(a.path in there.assembled for a in flight.arrivals):
+        if there.assembled or there.told & there.arrivals.keys():
+            now_there = sort_arrivals(self._instrument, there.arrivals.values())
+            for flight in now_there.flights:
+                if there.assembled.issuperset(a.path for a in flight.arrivals):
                     self.close(night, flight)
+            for double in now_there.doubles:
+                if double.path in there.told:  # before a start, so that nobody tells it again, and it would be alone in its place
+                    del there.arrivals[double.path]
         return made
 
     def _take_up(self, there: _Night, arrival: Arrival) -> None:

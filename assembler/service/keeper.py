@@ -116,8 +116,6 @@ class Keeper(threading.Thread):
             is_new = self._lease is None
             if is_new:
                 self._lease = self._acquire()
-            else:
-                self._device = os.stat(self._directory).st_dev  # one that was mounted again may have another number
         except (OutputError, OSError) as error:
             self._tell("lease_failed", str(error))
             return

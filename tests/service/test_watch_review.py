@@ -1,12 +1,21 @@
 """What a watcher must not get wrong where it is used otherwise than at Keck: patterns without directories, links, wrong places."""
 
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import kpf_night
 import pytest
+from watching import PATIENCE, wait_for
 
 from assembler.cli import run
 from assembler.config import load_instrument
+from assembler.core.candidates import Candidate
+from assembler.core.instants import SECOND
+from assembler.core.readiness import Arrival, Flight, deadline
+from assembler.service.board import Board
 from assembler.service.scanner import Scanner
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,6 +32,12 @@ def call(monkeypatch, capsys) -> Callable[..., tuple[int, str]]:
         return run(), capsys.readouterr().err
 
     return invoke
+
+
+def arrival(path: str, begin: int = 0, end: int = 60, at: int = 100) -> Arrival:
+    """Return a sub-FITS of frame 7."""
+    times = Candidate(source="sinistro", origin="sinistro", begin=begin * SECOND, end=end * SECOND)
+    return Arrival(origin="sinistro", path=path, frame=7, times=times, at=at * SECOND)
 
 
 def make(path: Path) -> Path:
@@ -92,3 +107,30 @@ def test_a_place_that_is_a_file_is_told_at_once(tmp_path, call, case):
     code, told = call("watch", places["night"], "--out", places["out"], "--journal", tmp_path / "journal", "-i", ROOT / "prefixes.yaml")
     assert code == 2
     assert "is no directory" in told
+
+
+def test_a_double_that_was_told_before_a_start_does_not_become_an_exposure():
+    board = Board(FLAT, lambda _origin, path: arrival(path, at=0))
+    board.know("/night", 7, {"sinistro": "/night/a.fits"})
+    board.arrive("/night", arrival("/night/b.fits"))
+    board.know_orphan("/night", "/night/b.fits")
+    for now in (200, 300):
+        decided = board.decide("/night", {}, now * SECOND)
+        assert (decided.ready, decided.partial, decided.late, decided.orphans) == ((), (), (), ())
+
+
+def test_a_clock_that_is_wrong_at_one_end_of_an_exposure_delays_nothing():
+    """Such as that of a camera whose date was set while the shutter was open."""
+    waiting = Flight(frame=7, arrivals=(arrival("/night/a.fits", end=10 * 365 * 86_400),))
+    assert deadline(FLAT, waiting, "sinistro") == 100 * SECOND + FLAT.margin
+
+
+def test_a_watcher_without_standard_error_works(tmp_path):
+    """As under a supervisor that closes it."""
+    night = kpf_night.make_night(tmp_path, shape=(4, 3)).directory
+    words = [sys.executable, "-m", "assembler", "watch", night, "--out", tmp_path / "out", "--journal", tmp_path / "journal"]
+    command = 'exec "$@" 2>&-'
+    with subprocess.Popen(["sh", "-c", command, "sh", *map(str, words), "--settling", "0.1 s"], cwd=ROOT) as process:
+        wait_for("an L0", lambda: any((tmp_path / "out").glob("*.fits")))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
