@@ -436,8 +436,10 @@ def test_an_input_that_blocks_blocks_neither_health_nor_the_end(mounted):
     told = mounted.health()[1]
     assert told["status"] == "unhealthy"
     assert "something blocks" in told["parts"]["round"]["text"]
+    assert "something blocks" in mounted.wait("watcher_blocked")["reason"]
     mounted.let_go(holder, mounted.place)
     wait_for("200", lambda: mounted.health()[0] == 200)
+    mounted.wait("watcher_goes_on")
     mounted.deliver(second)
     mounted.wait("published", frame=second)
     mounted.block(mounted.place)
