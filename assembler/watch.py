@@ -19,8 +19,9 @@ from assembler.options import CORRECTIONS, HISTORY, INSTRUMENT, JOURNAL, default
 if TYPE_CHECKING:
     from assembler.core.instrument import Instrument
     from assembler.service.log import Log
+    from assembler.service.maker import Setup
     from assembler.service.signs import Signs
-    from assembler.service.watcher import Setup, Watcher
+    from assembler.service.watcher import Watcher
 
 
 @click.command()
@@ -212,7 +213,7 @@ def _check_places(place: str, out: Path, instrument: "Instrument") -> None:
 
 def _read(yaml: str | None, corrections: str | None) -> "Setup":
     """Read the instrument and what is known to be wrong."""
-    from assembler.service.watcher import Setup
+    from assembler.service.maker import Setup
 
     instrument = load_named(yaml)
     return Setup(instrument=instrument, corrections=load_corrections(corrections, yaml, instrument))

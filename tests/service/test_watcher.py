@@ -16,7 +16,7 @@ from stepping import ORIGINS, SETTLING, Site, Switched
 
 from assembler.core.instants import SECOND
 from assembler.core.instrument import Instrument
-from assembler.service.watcher import Setup
+from assembler.service.maker import Setup
 
 NAME = "KP.20240422.28832.89.fits"
 
@@ -516,11 +516,9 @@ def test_many_exposures_that_are_ready_at_once_are_made_some_at_a_time(two):
 
 
 def test_a_clock_that_is_set_is_told_and_changes_nothing(site):
-    wall = [0]
-    site.watcher._clock = lambda: site.now + wall[0]
     site.put_all(but=["guide"])
     site.go(2)
-    wall[0] = -(10**5) * SECOND
+    site.wall = -(10**5) * SECOND
     site.go(3)
     assert site.warnings() == ["clock_was_set"]
     site.put("guide")
@@ -606,7 +604,7 @@ def test_nothing_is_kept_of_exposures_that_are_done(tmp_path, quick):
     watcher = site.watcher
     for kept in (watcher._begun, watcher._noted, watcher._hold, watcher._unreadable, watcher._unanswered):
         assert not kept
-    assert [asked.told for asked in watcher._asked.values()] == [{}]
+    assert [asked.told for asked in watcher._roll._nights.values()] == [{}]
     assert watcher.tracker.following == 0
     assert watcher.board.flights(str(site.directory)) == ()
     site.stop()
