@@ -109,6 +109,13 @@ def test_a_place_that_is_a_file_is_told_at_once(tmp_path, call, case):
     assert "is no directory" in told
 
 
+def test_origins_that_can_never_be_put_together_are_told_at_the_start(tmp_path, call):
+    """The raw frame and the support file of STIS have nothing in common but their names."""
+    code, told = call("watch", tmp_path, "--out", tmp_path / "out", "--journal", tmp_path / "journal", "-i", ROOT / "examples/stis.yaml")
+    assert code == 2
+    assert "sub-FITS of raw and spt tell no frame number" in told
+
+
 def test_a_double_that_was_told_before_a_start_does_not_become_an_exposure():
     board = Board(FLAT, lambda _origin, path: arrival(path, at=0))
     board.know("/night", 7, {"sinistro": "/night/a.fits"})
