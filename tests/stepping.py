@@ -90,7 +90,9 @@ class Site:
         self.log = Recording()
         self.now = T0
         self.may_go_on: Callable[[], bool] = lambda: True
+        self.alive: Callable[[], None] = lambda: None
         self.watcher: Watcher | None = None
+        self.journal: Journal | None = None
 
     @property
     def frames(self) -> tuple[int, ...]:
@@ -121,8 +123,8 @@ class Site:
     def start(self) -> Watcher:
         """Begin a watcher on the journal as it is."""
         self.log = Recording()
-        self.journal = Journal(self.journal_path, lambda: self.now)
-        diary = Diary(self.journal, self.instrument, lambda: sorted(self.out.glob("*.fits")), lambda: self.now, self.log)
+        self.journal = Journal(self.journal_path, self._clock)
+        diary = Diary(self.journal, self.instrument, lambda: sorted(self.out.glob("*.fits")), self._clock, self.log)
         diary.begin()
         lender = None
         if self.history:
@@ -136,7 +138,7 @@ class Site:
             lender,
             settling=SETTLING,
             version="test",
-            clock=lambda: self.now,
+            clock=self._clock,
             steady=lambda: self.now,
             log=self.log,
             signs=Signs(self.meters, self.health),
@@ -144,6 +146,16 @@ class Site:
             chance=lambda: 0.0,
         )
         return self.watcher
+
+    def kill(self) -> None:
+        """Leave everything as it is now, but for what a process loses when it ends."""
+        if self.journal:
+            self.journal.close()
+        self.watcher = None
+
+    def _clock(self) -> int:
+        self.alive()
+        return self.now
 
     def stop(self) -> None:
         if self.watcher:

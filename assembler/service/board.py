@@ -65,10 +65,6 @@ class Board:
         """Take an exposure for done, as the journal has it, with its sub-FITS by origin."""
         self._nights.setdefault(night, _Night()).done[key] = _Done(paths=tuple(sorted(paths.items())))
 
-    def know_orphan(self, night: str, path: str) -> None:
-        """Take a sub-FITS for one that was told to be an orphan."""
-        self._nights.setdefault(night, _Night()).told.add(path)
-
     def close(self, night: str, flight: Flight) -> None:
         """Take an exposure for done: all that it has is in its L0, or there will be none of it as it is."""
         there = self._nights[night]

@@ -86,7 +86,7 @@ class Diary:
                 return self._journal.read.of_night(night), [s for s in self._journal.read.orphans() if s.path.startswith(f"{night}/")]
             except OutputError as error:
                 self._fail(error)
-                self.mend()
+                self._renew()
         return [], []
 
     def entry(self, name: ExposureName) -> Entry | None:
@@ -122,8 +122,15 @@ class Diary:
 
     def mend(self) -> bool:
         """Open the journal again if it failed, and note what is owed; return whether it was begun anew, and knows only the L0s."""
-        if not self.failure:
+        if self.failure:
+            self._renew()
+        if self.failure:
             return False
+        is_new, self._is_new = self._is_new, False
+        return is_new
+
+    def _renew(self) -> None:
+        """Open the journal again, and note what is owed."""
         try:
             moved = self._journal.renew()
             if moved:
@@ -136,11 +143,9 @@ class Diary:
                 self._is_new = True
         except OutputError as error:
             self.failure = str(error)
-            return False
+            return
         self.failure = ""
         self._log.info("journal_recovered", path=self._journal.path)
-        is_new, self._is_new = self._is_new, False
-        return is_new
 
     def close(self) -> None:
         """Let go of the journal."""
@@ -171,7 +176,7 @@ class Diary:
         entry = self._journal.read.exposure(name.key)
         try:
             for passed in _way(entry.state if entry else None, state)[:-1]:
-                self._journal.note(name, passed)
+                self._journal.note(name, passed, sub_fits=known.get("sub_fits", ()))  # a stop here leaves none without its files
             self._journal.note(name, state, detail, **known)
         except ValueError as error:
             self._log.warning("journal_refused", frame=name.frame, night=name.night, reason=str(error))

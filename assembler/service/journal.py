@@ -345,10 +345,10 @@ class Journal:
         """Note that an exposure was published, as its L0 tells; tell whether that was news. What is being made is left alone."""
         name = l0.name
         row = self._execute("SELECT state, version FROM exposures WHERE key = ?", bound(name.key)).fetchone()
-        if row and (row[0] != "published" or row[1] >= l0.version):
+        if row and (row[0] not in ("published", *_WAITING) or row[1] >= l0.version):
             return False
         told_by = f"told by {l0.path}"
-        self._step(name, row and "published", "published", told_by, at=l0.written, version=l0.version)
+        self._step(name, row and row[0], "published", told_by, at=l0.written, version=l0.version)
         for sighting in l0.sub_fits:
             self._attach(sighting, name.key)
         self._describe(name.key, l0.path, l0.version, l0.findings, l0.missing)

@@ -4,15 +4,24 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from assembler.errors import OutputError
 from assembler.service.claims import Identity
-from assembler.service.lease import Lease, has_claims, holder
+from assembler.service.lease import Lease, holder
 from assembler.service.log import Log
 
 TERM = 30.0
 """How long a claim holds after it was renewed [s]; the same for all watchers of a directory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """On which file system a directory is: the number of its device, and where it is mounted."""
+
+    device: int
+    mount: Path
 
 
 class Keeper(threading.Thread):
@@ -64,7 +73,7 @@ class Keeper(threading.Thread):
         self.second = threading.Event()
         self.holder = ""
         self.trouble = "not asked for yet"
-        self._device: int | None = None
+        self._place: _Place | None = None
 
     @property
     def held(self) -> bool:
@@ -75,7 +84,7 @@ class Keeper(threading.Thread):
     def is_in_place(self) -> bool:
         """Tell whether the directory is on the file system on which the lease was taken, and not where that one was mounted."""
         try:
-            return os.stat(self._directory).st_dev == self._device
+            return self._place is not None and os.stat(self._directory).st_dev == self._place.device
         except OSError:
             return False
 
@@ -94,18 +103,19 @@ class Keeper(threading.Thread):
         """Renew the lease, or ask for it."""
         began = self._clock()
         try:
-            if self._is_elsewhere():  # the claim is where it was, and is renewed when that is mounted again
+            place = _find(self._directory)
+            if self._is_elsewhere(place):  # the claim is where it was, and is renewed when that is mounted again
                 self._renewed = None
                 return
-            if self._lease and not self._lease.renew():
+            if self._lease and self._lease.renew():
+                self._place = place  # over a network, what is mounted again has another number
+            elif self._lease:
                 self._lease = self._renewed = None
                 self._log.warning("lease_lost", directory=str(self._directory))
                 self._wake()
             is_new = self._lease is None
             if is_new:
                 self._lease = self._acquire()
-            else:
-                self._device = os.stat(self._directory).st_dev  # one that was mounted again may have another number
         except (OutputError, OSError) as error:
             self._tell("lease_failed", str(error))
             return
@@ -121,23 +131,23 @@ class Keeper(threading.Thread):
     def _acquire(self) -> Lease | None:
         """Ask for the lease; a directory that was removed is made again, unless it is a mount that is gone."""
         self._directory.mkdir(parents=True, exist_ok=True)
-        if self._is_elsewhere():
+        place = _find(self._directory)
+        if self._is_elsewhere(place):  # since a moment ago
             return None
-        device = os.stat(self._directory).st_dev
         lease = Lease.acquire(self._directory, self._term, self._identity())
         if lease is None:
             self.holder = self._name_holder()
             self._tell("lease_held_by_another", self.holder)
             self.second.set()
             return None
-        self._device = device
+        self._place = place
         return lease
 
-    def _is_elsewhere(self) -> bool:
-        """Tell whether the directory is on another file system than that of the lease, where nobody ever took one."""
-        if self._device is None or not self._directory.exists() or self.is_in_place() or has_claims(self._directory):
+    def _is_elsewhere(self, place: _Place) -> bool:
+        """Tell whether the directory is on the file system below the one of the lease, which then is not mounted."""
+        if self._place is None or place.mount not in self._place.mount.parents:
             return False
-        self._tell("output_is_elsewhere", f"{self._directory} is on another file system than before, without a lease; is it mounted?")
+        self._tell("output_is_elsewhere", f"{self._directory}: nothing is mounted at {self._place.mount} any more; mount it again")
         return True
 
     def stop(self, seconds: float) -> None:
@@ -157,3 +167,14 @@ class Keeper(threading.Thread):
         if trouble != self.trouble:
             self._log.warning(event, directory=str(self._directory), reason=trouble)
         self.trouble = trouble
+
+
+def _find(directory: Path) -> _Place:
+    """Return where a directory is, or would be made."""
+    path = directory.resolve()
+    while not path.exists():
+        path = path.parent
+    device = path.stat().st_dev
+    while path != path.parent and path.parent.stat().st_dev == device:
+        path = path.parent
+    return _Place(device=device, mount=path)

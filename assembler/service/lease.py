@@ -197,17 +197,6 @@ def holder(directory: Path) -> Holder | None:
     return _holder(Claims(directory))
 
 
-def has_claims(directory: Path) -> bool:
-    """Tell whether a lease was ever taken in a directory.
-
-    Raises
-    ------
-    OutputError
-        When the directory cannot be read.
-    """
-    return bool(Claims(directory).scan()[0])
-
-
 def _holder(claims: Claims) -> Holder | None:
     for _ in range(_ATTEMPTS):
         numbers, _ = claims.scan()

@@ -77,14 +77,14 @@ class Recollection:
 
     def _take_over(self, night: str, entry: Entry, there: Mapping[str, Spotted]) -> list[Sighting]:
         """Take an exposure for done; return the sub-FITS whose signature the journal did not have."""
-        paths = {origin: sighting.path for origin, sighting in entry.sub_fits.items()}
-        key = _key(entry.name, paths)
+        key = _key(entry.name, {origin: sighting.path for origin, sighting in entry.sub_fits.items()})
         if key is None:
             return []
-        self._board.know(night, key, paths)
+        whole = [s for s in entry.sub_fits.values() if s.signature or entry.l0]  # others were never whole, and may be by now
+        self._board.know(night, key, {sighting.origin: sighting.path for sighting in whole})
         learnt = []
-        for sighting in entry.sub_fits.values():
-            if sighting.path in there and (sighting.signature or entry.l0):  # else it was never whole, and may be by now
+        for sighting in whole:
+            if sighting.path in there:
                 known = self._tracker.know(there[sighting.path], sighting.signature)
                 if known and sighting.signature is None:
                     learnt.append(Sighting(path=sighting.path, origin=sighting.origin, signature=known, key=entry.name.key))

@@ -18,6 +18,9 @@ from assembler.service.watcher import Setup, Watcher
 GRACE = 10.0
 """How long the exposure that is being made may take when a stop was asked for [s]."""
 
+_SHORT_GRACE = 1.0
+"""The same where it is blocked anyhow [s]."""
+
 _PAUSE = 1.0
 _LONGEST_PAUSE = 30.0
 _SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
@@ -122,7 +125,7 @@ class Service:
         parts.log.info("stopping")
         self._stop_asked.set()
         self._wake.set()
-        self._worker.join(GRACE)
+        self._worker.join(GRACE if parts.health.verdict().is_alive else _SHORT_GRACE)
         is_done = not self._worker.is_alive()
         parts.keeper.stop(2.0 if is_done else 0.0)
         parts.waker.stop()

@@ -257,7 +257,7 @@ class Watcher:
     def _arrive(self, night: str, arrival: Arrival) -> None:
         self.board.arrive(night, arrival)
         if self._recollection.was_orphan(arrival.path, self.tracker.signature(arrival.path)):
-            self.board.know_orphan(night, arrival.path)
+            self.board.tell(night, [arrival])
         self.scanner.touch(night)
         self._log.info("sub_fits_settled", origin=arrival.origin, path=arrival.path, frame=arrival.frame)
 
@@ -373,8 +373,7 @@ class Watcher:
                 log.warning("sub_fits_changed", path=error.path, reason=str(error))
                 self.tracker.forget(error.path, self._now())
                 self.board.withdraw(order.name.night, error.path)
-                is_gone = paths == {error.path} and error.reason == "absent"
-                self._diary.note(order.name, "failed" if is_gone else "waiting", str(error), reason=str(error))
+                self._note_withdrawn(order.name, str(error), is_gone=paths == {error.path} and error.reason == "absent")
             return
         again = self._diary.note_failure(order.name, error, self._chance())
         log.error("failed", reason=str(error), again_in=None if again is None else (again - self._clock()) / 1e9)
@@ -382,6 +381,14 @@ class Watcher:
             self._done(order)
         else:
             self._hold[order.name.key] = self._now() + max(0, again - self._clock())
+
+    def _note_withdrawn(self, name: ExposureName, reason: str, *, is_gone: bool) -> None:
+        """Note that a sub-FITS is not what it was; an L0 that is there stands until it comes again, and without files nothing does."""
+        entry = self._diary.entry(name)
+        if entry and entry.l0:
+            self._diary.note(name, "published", f"as it was: {reason}")
+        else:
+            self._diary.note(name, "failed" if is_gone else "waiting", reason, reason=reason if is_gone else "")
 
     def _make_unanswered(self) -> Iterator[int]:
         """Make again what was made without telemetry, one at a time, once the history answers again."""

@@ -111,9 +111,7 @@ class Player:
         return json.loads(self.report.read_text())
 
 
-def test_a_night_comes_out_as_expected_though_the_server_was_away_and_the_disk_full(
-    mounts, server, full, keep, kpf, tmp_path, monkeypatch
-):
+def test_a_night_comes_out_as_expected_though_the_server_was_away_and_the_disk_full(mounts, server, full, keep, kpf, tmp_path, monkeypatch):
     """And in the end the watcher stops although the server is away again."""
     monkeypatch.setattr(kpf_exposure, "SPACING", dt.timedelta(seconds=SPACING))
     monkeypatch.setattr(kpf_exposure, "LENGTH", dt.timedelta(seconds=0.4 * SPACING))
@@ -161,7 +159,9 @@ def test_a_night_comes_out_as_expected_though_the_server_was_away_and_the_disk_f
         assert not watched.count(event), watched.account()
     assert watched.told() == {frame: ("published", version, version) for frame, version in versions.items()}
     l0s = [read_l0(str(path), kpf) for path in (mounts.a / "out").glob("*.fits")]
-    assert {l0.name.frame: {one.origin for one in l0.sub_fits} for l0 in l0s} == {frame: set(told["files"]) for frame, told in expected.items()}
+    assert {l0.name.frame: {one.origin for one in l0.sub_fits} for l0 in l0s} == {
+        frame: set(told["files"]) for frame, told in expected.items()
+    }
     assert {l0.name.frame: l0.version for l0 in l0s} == versions
     kept = {f"{Path(l0.path).stem}.v{version}.fits" for l0 in l0s for version in range(1, l0.version)}
     assert names_below(mounts) == {Path(l0.path).name for l0 in l0s} | kept

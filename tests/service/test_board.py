@@ -210,7 +210,7 @@ def test_a_loose_sub_fits_is_told_once_and_has_its_exposure_when_that_turns_up(b
 def test_a_known_orphan_is_not_told_again(board, disk):
     loose = arrival("guide", 3, 1)
     arrive(board, disk, loose)
-    board.know_orphan(NIGHT, loose.path)
+    board.tell(NIGHT, [loose])
     assert board.decide(NIGHT, {}, LATER).orphans == ()
 
 

@@ -441,9 +441,22 @@ def test_threads_that_note_at_the_same_time_do_not_disturb_each_other(journal):
 def test_making_anew_leaves_alone_what_is_being_made(kpf, tmp_path, journal, night, make):
     outcome = make(find_night(kpf, night.directory, night.frames[0]))
     name = ExposureName(instrument=kpf.name, night=str(night.directory), frame=night.frames[0])
+    for state in ("seen", "ready", "assembling"):
+        journal.note(name, state)
+        if state != "seen":
+            assert journal.rebuild([outcome.path], kpf).noted == 0
+            assert journal.read.exposure(name.key).state == state
+
+
+@pytest.mark.parametrize("state", ["seen", "waiting"])
+def test_what_merely_waited_has_the_l0_that_another_watcher_made_of_it(kpf, journal, night, make, state):
+    outcome = make(find_night(kpf, night.directory, night.frames[0]))
+    name = ExposureName(instrument=kpf.name, night=str(night.directory), frame=night.frames[0])
     journal.note(name, "seen")
-    assert journal.rebuild([outcome.path], kpf).noted == 0
-    assert journal.read.exposure(name.key).state == "seen"
+    journal.note(name, state)
+    assert [journal.rebuild([outcome.path], kpf).noted for _ in range(2)] == [1, 0]
+    entry = journal.read.exposure(name.key)
+    assert (entry.state, entry.version, entry.l0, len(entry.sub_fits)) == ("published", 1, str(outcome.path), 5)
 
 
 def test_making_anew_without_any_l0_is_done_as_well(kpf, journal):

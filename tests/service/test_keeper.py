@@ -149,26 +149,25 @@ def test_a_lease_that_cannot_be_asked_for_is_told_once(keeper, out, log):
     assert log.events() == ["lease_failed"]
 
 
-def test_a_directory_that_is_on_another_file_system_by_now_gets_no_lease_until_it_is_back(keeper, out, log):
-    """A link stands for the mount point, so that another device may be below the same name."""
-    elsewhere = Path("/dev/shm")
-    if not elsewhere.is_dir() or elsewhere.stat().st_dev == out.parents[1].stat().st_dev:
-        pytest.skip("there is no second file system")
-    mounted = out.parents[1] / "mounted"
+def test_a_directory_of_which_the_disk_is_gone_gets_no_lease_until_that_is_back(keeper, out, log):
+    """A link stands for the mount point, so that what is below the disk may be below the same name."""
+    disk, below = Path("/dev/shm"), out.parents[1] / "below"
+    below.mkdir()
+    if not disk.is_dir() or len({path.stat().st_dev for path in (below, Path("/"))}) > 1 or below.stat().st_dev == disk.stat().st_dev:
+        pytest.skip("there is no second file system on that of the tests")
+    mounted = disk / f"mounted-{os.getpid()}"
     mounted.mkdir()
     out.parent.mkdir()
     out.symlink_to(mounted)
-    keeper.attempt()
-    unmounted = elsewhere / f"unmounted-{os.getpid()}"
-    unmounted.mkdir()
     try:
+        keeper.attempt()
         out.unlink()
-        out.symlink_to(unmounted)
+        out.symlink_to(below)
         assert not keeper.is_in_place()
         for _ in range(2):
             keeper.attempt()
             assert not keeper.held
-        assert os.listdir(unmounted) == []
+        assert os.listdir(below) == []
         assert log.events() == ["lease_taken", "output_is_elsewhere"]
         out.unlink()
         out.symlink_to(mounted)
@@ -176,7 +175,30 @@ def test_a_directory_that_is_on_another_file_system_by_now_gets_no_lease_until_i
         assert keeper.held  # the claim was kept
         assert keeper.is_in_place()
     finally:
-        shutil.rmtree(unmounted)
+        shutil.rmtree(mounted)
+
+
+def test_a_directory_on_which_a_disk_is_mounted_by_now_gets_a_lease_there(keeper, out, log):
+    disk, below = Path("/dev/shm"), out.parents[1] / "below"
+    below.mkdir()
+    if not disk.is_dir() or below.stat().st_dev == disk.stat().st_dev:
+        pytest.skip("there is no second file system")
+    mounted = disk / f"mounted-{os.getpid()}"
+    mounted.mkdir()
+    out.parent.mkdir()
+    out.symlink_to(below)
+    try:
+        keeper.attempt()
+        out.unlink()
+        out.symlink_to(mounted)
+        assert not keeper.is_in_place()
+        keeper.attempt()
+        assert keeper.held
+        assert keeper.is_in_place()
+        assert holder(out).number == 1
+        assert log.events() == ["lease_taken", "lease_lost", "lease_taken"]
+    finally:
+        shutil.rmtree(mounted)
 
 
 def test_as_a_thread_it_takes_the_lease_and_lets_it_go_when_it_is_stopped(out, log):
