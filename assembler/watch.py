@@ -212,10 +212,20 @@ def _check_places(place: str, out: Path, instrument: "Instrument") -> None:
 
 
 def _read(yaml: str | None, corrections: str | None) -> "Setup":
-    """Read the instrument and what is known to be wrong."""
+    """Read the instrument and what is known to be wrong.
+
+    Raises
+    ------
+    ConfigurationError
+        When either is wrong, or exposures could never be complete.
+    """
     from assembler.service.maker import Setup
 
     instrument = load_named(yaml)
+    alone = [o for o in instrument.origins if o.match == "frame" and o.required and not o.frame and "{frame}" not in o.files]
+    if len(alone) > 1:
+        told = f"sub-FITS of {alone[0].name} and {alone[1].name} tell no frame number, so that nobody knows which belong together"
+        raise ConfigurationError(f"{told}; name it (frame, or {{frame}} in files), match one by time, or require only one")
     return Setup(instrument=instrument, corrections=load_corrections(corrections, yaml, instrument))
 
 

@@ -42,6 +42,8 @@ class Order:
         Why origins are not there, as far as that is known.
     why : str
         Why an L0 of this exposure that is there already is to be superseded; empty: it is not to be.
+    is_anew : bool
+        Whether nothing of it is as it is in its L0; with other times it is another exposure then, and that L0 stays.
     unreadable : collection of str
         Paths of sub-FITS that have been tried often enough; they are left out if they fail again.
     """
@@ -50,6 +52,7 @@ class Order:
     flight: Flight
     missing: tuple[Missing, ...] = ()
     why: str = ""
+    is_anew: bool = False
     unreadable: Collection[str] = ()
 
 
@@ -156,7 +159,7 @@ class Maker:
             version=self._version,
             clock=self._clock,
             supersede=why,
-            former=self._former(order),
+            former=None if order.is_anew else self._former(order),
             patient=not order.unreadable,
             verified=lambda path: self._diary.note(order.name, "verified", str(path)),
         )

@@ -258,6 +258,8 @@ class Watcher:
         if late:
             why = f"{', '.join(late)} came, or came again, when there was an L0"
             self._diary.note(name, "waiting", f"{', '.join(late)} came when there was an L0")
+        why = why or self._begun.get(name.key, "")
+        is_anew = not why and self.board.came_again(night, flight)
         interval = flight.interval(self._instrument)
         lost = [
             self.tracker.unfinished(night, origin, flight.frame, interval)
@@ -268,7 +270,8 @@ class Watcher:
             name=name,
             flight=flight,
             missing=tuple(m for m in lost if m),
-            why=why or self._begun.get(name.key, ""),
+            why="all its sub-FITS came again when there was an L0" if is_anew else why,
+            is_anew=is_anew,
             unreadable=frozenset(a.path for a in flight.arrivals if self._unreadable.get(a.path, 0) >= _ATTEMPTS_TO_READ),
         )
 
