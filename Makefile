@@ -26,8 +26,8 @@ test: $(STAMP)  ## run all tests
 
 test-nfs: $(STAMP)  ## run the tests that need a real NFS, on one that is made for them
 	@# RIG=--or-pass: no failure where this host cannot do it
-	@$(BIN)/python tests/nfs/rig.py --limit 240 $(RIG) \
-	  $(CURDIR)/$(BIN)/python -m pytest -p no:cacheprovider -o faulthandler_timeout=100 --durations=5 tests/nfs
+	@$(BIN)/python tests/nfs/rig.py --limit 420 $(RIG) \
+	  $(CURDIR)/$(BIN)/python -m pytest -p no:cacheprovider -o faulthandler_timeout=200 --durations=5 tests/nfs
 
 check: $(STAMP)  ## format, lint, types, import contracts, tests with doctests: what CI runs
 	$(BIN)/ruff format --check .

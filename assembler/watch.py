@@ -19,8 +19,9 @@ from assembler.options import CORRECTIONS, HISTORY, INSTRUMENT, JOURNAL, default
 if TYPE_CHECKING:
     from assembler.core.instrument import Instrument
     from assembler.service.log import Log
+    from assembler.service.maker import Setup
     from assembler.service.signs import Signs
-    from assembler.service.watcher import Setup, Watcher
+    from assembler.service.watcher import Watcher
 
 _PATIENCE = 2.0
 """How long the start waits for what file systems tell of the places that were named [s]."""
@@ -238,7 +239,7 @@ def _read(yaml: str | None, corrections: str | None) -> "Setup":
     ConfigurationError
         When either is wrong, or exposures could never be complete.
     """
-    from assembler.service.watcher import Setup
+    from assembler.service.maker import Setup
 
     instrument = load_named(yaml)
     alone = [o for o in instrument.origins if o.match == "frame" and o.required and not o.frame and "{frame}" not in o.files]

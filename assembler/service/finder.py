@@ -59,7 +59,7 @@ def find_night(instrument: Instrument, night: Path, frame: int) -> Found:
         When there is no such directory, or it cannot be read.
     """
     try:
-        _names(night)
+        names_in(night)
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{night}: there is no such directory") from None
     except OSError as error:
@@ -132,7 +132,7 @@ def fitting_files(origin: Origin, night: Path) -> list[tuple[str, int | None]]:
     directory = night / folder
     pattern = _regex(base)
     try:
-        names = _names(directory)
+        names = names_in(directory)
     except OSError:
         return []
     start = os.path.join(os.path.abspath(directory), "")  # once, and not for each of thousands of names, each second
@@ -147,7 +147,7 @@ def fits_pattern(origin: Origin, path: str) -> bool:
     return bool(_regex(origin.files).fullmatch("/".join(path.split("/")[-depth:])))
 
 
-def _names(directory: Path) -> list[str]:
+def names_in(directory: Path) -> list[str]:
     """Return the names in a directory, though it may have been missed before it was there: then scanning above shows it.
 
     Raises
@@ -158,7 +158,7 @@ def _names(directory: Path) -> list[str]:
     try:
         return os.listdir(directory)
     except FileNotFoundError:
-        if not directory.name or directory.name not in _names(directory.parent):
+        if not directory.name or directory.name not in names_in(directory.parent):
             raise
         return os.listdir(directory)
 

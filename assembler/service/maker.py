@@ -23,6 +23,14 @@ UNANSWERED = "history-unavailable"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """What may be read anew while the watcher runs: the instrument, and what is known to be wrong."""
+
+    instrument: Instrument
+    corrections: Sequence[Correction] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
     """An exposure to be made.
 
@@ -53,8 +61,7 @@ class Maker:
 
     Parameters
     ----------
-    instrument : Instrument
-    corrections : sequence of Correction
+    setup : Setup
     out : Path
         Where the L0s go.
     lender : Lender or None
@@ -70,8 +77,7 @@ class Maker:
 
     def __init__(
         self,
-        instrument: Instrument,
-        corrections: Sequence[Correction],
+        setup: Setup,
         out: Path,
         lender: Lender | None,
         diary: Diary,
@@ -80,8 +86,8 @@ class Maker:
         clock: Callable[[], int],
         signature: Callable[[str], Signature | None],
     ) -> None:
-        self._instrument = instrument
-        self._corrections = corrections
+        self._instrument = setup.instrument
+        self._corrections = setup.corrections
         self._out = out
         self._lender = lender
         self._diary = diary

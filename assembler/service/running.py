@@ -10,10 +10,11 @@ from assembler.errors import AssemblerError, ConfigurationError, OutputError
 from assembler.service.health import Health, Verdict
 from assembler.service.keeper import Keeper
 from assembler.service.log import Log
+from assembler.service.maker import Setup
 from assembler.service.meters import Meters
 from assembler.service.notify import Notifier
 from assembler.service.waker import Waker
-from assembler.service.watcher import Setup, Watcher
+from assembler.service.watcher import Watcher
 
 GRACE = 10.0
 """How long the exposure that is being made may take when a stop was asked for [s]."""
@@ -76,6 +77,7 @@ class Service:
         self._stop_asked = threading.Event()
         self._setup: Setup | None = None
         self._was_lost = False
+        self._is_blocked = False
         self._worker = threading.Thread(target=self._work, name="watcher", daemon=True)
 
     def run(self) -> bool:
@@ -114,10 +116,20 @@ class Service:
                 self._reload()
             if self._worker.is_alive():  # one that waits for a file server is alive: beginning anew would not bring that back
                 parts.notifier.alive()
-            parts.notifier.status(_status(parts.health.verdict()))
+            verdict = parts.health.verdict()
+            parts.notifier.status(_status(verdict))
+            self._tell(verdict)
             if parts.keeper.second.is_set() and not parts.keeper.held and not self._standby:
                 told = f"another watcher holds the lease of this directory: {parts.keeper.holder}"
                 raise OutputError(f"{told}; stop that one, or wait for it with --standby", retry=False)
+
+    def _tell(self, verdict: Verdict) -> None:
+        """Log that the working thread is blocked, since it cannot say so itself, and that it goes on."""
+        if verdict.is_alive and self._is_blocked:
+            self._parts.log.info("watcher_goes_on")
+        elif not verdict.is_alive and not self._is_blocked:
+            self._parts.log.error("watcher_blocked", reason=verdict.body["parts"]["round"]["text"])
+        self._is_blocked = not verdict.is_alive
 
     def _end(self) -> bool:
         parts = self._parts

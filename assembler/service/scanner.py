@@ -13,7 +13,7 @@ from pathlib import Path
 
 from assembler.core.instrument import Instrument, Origin
 from assembler.core.versions import SUPERSEDED
-from assembler.service.finder import fitting_files
+from assembler.service.finder import fitting_files, names_in
 
 _ACTIVE = 3
 
@@ -60,9 +60,8 @@ class Scanner:
     def is_there(self) -> bool:
         """Tell whether the place can be scanned, and is not the empty directory that stays where a file system was unmounted."""
         try:
+            is_empty = not names_in(Path(self.place))
             device = os.stat(self.place).st_dev
-            with os.scandir(self.place) as entries:
-                is_empty = next(entries, None) is None
         except OSError:
             return False
         if self._device not in (None, device) and is_empty:

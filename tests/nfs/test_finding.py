@@ -5,6 +5,7 @@ from contextlib import suppress
 from assembler.core.exposure import SubFits
 from assembler.fits.complete import look
 from assembler.service.finder import find_night, fitting_files
+from assembler.service.scanner import Scanner
 
 
 def test_a_name_that_was_asked_for_before_it_was_there_hides_no_file(one, sub_fits, mounts):
@@ -44,3 +45,10 @@ def test_a_night_whose_directory_comes_later_is_found(kpf, night, mounts):
     (mounts.a / "kpf" / "Green").mkdir()
     (mounts.a / "kpf" / "Green" / green.name).write_bytes(green.read_bytes())
     assert list(find_night(kpf, mounts.b / "kpf", night.frames[0]).subs) == ["green"]
+
+
+def test_a_place_that_was_watched_before_it_was_there_is_there_at_once(kpf, mounts):
+    scanner = Scanner(kpf, mounts.b / "kpf" / "2024apr21", mounts.b / "out")
+    assert not scanner.is_there()
+    (mounts.a / "kpf" / "2024apr21").mkdir(parents=True)
+    assert scanner.is_there()

@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,8 +22,8 @@ EXPOSURES, SPACING, SPEED, SEED = 12, 8.0, 2.5, 290
 """With this seed, one of the night's sub-FITS comes too late, one comes again as another one, one never, and one has no exposure."""
 DEADLINE = 60.0
 """By the clock of the night [s]. It leaves time for the server to be away."""
-AWAY = 4.0
-"""How long the server is away [s]."""
+STUCK = 4.0
+"""After how long without a round the watcher says that it is blocked [s]."""
 ROOM = 100_000
 """What is left of a disk that is full [bytes]: more than a sub-FITS takes, and less than an L0."""
 VERSIONS = {"published": 1, "partial": 1, "superseded": 2}
@@ -123,7 +122,7 @@ def test_a_night_comes_out_as_expected_though_the_server_was_away_and_the_disk_f
     expected = player.expected()
     versions = {frame: VERSIONS[told["state"]] for frame, told in expected.items()}
     assert set(versions.values()) == {1, 2}
-    watched.begin("--settling", "3 s", "--history", history)
+    watched.begin("--settling", "3 s", "--stuck", f"{STUCK:g} s", "--history", history)
 
     def made(frames, least: Callable[[int], int]) -> bool:
         told = watched.told()
@@ -131,9 +130,10 @@ def test_a_night_comes_out_as_expected_though_the_server_was_away_and_the_disk_f
 
     wait_for("the first L0s", lambda: made(sorted(expected)[:2], lambda _: 1))
     server.stop()
-    time.sleep(AWAY)
-    assert watched.health()[1]["status"] == "ok"
+    assert "something blocks" in watched.wait("watcher_blocked")["reason"]
+    assert watched.health()[0] == 503
     server.start()
+    watched.wait("watcher_goes_on")
 
     wait_for("the first version of all", lambda: made(expected, lambda _: 1))
     full.fill(leave=ROOM)
@@ -150,8 +150,10 @@ def test_a_night_comes_out_as_expected_though_the_server_was_away_and_the_disk_f
     watched.wait_health("output", "ok")
 
     server.stop()
+    watched.wait("watcher_blocked")
     watched.process.send_signal(signal.SIGTERM)
     assert watched.process.wait(PATIENCE) == 0, watched.account()
+    watched.wait("stopped", finished=False)
     server.start()
 
     watched.check()

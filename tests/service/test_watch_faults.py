@@ -436,8 +436,10 @@ def test_an_input_that_blocks_blocks_neither_health_nor_the_end(mounted):
     told = mounted.health()[1]
     assert told["status"] == "unhealthy"
     assert "something blocks" in told["parts"]["round"]["text"]
+    assert "something blocks" in mounted.wait("watcher_blocked")["reason"]
     mounted.let_go(holder, mounted.place)
     wait_for("200", lambda: mounted.health()[0] == 200)
+    mounted.wait("watcher_goes_on")
     mounted.deliver(second)
     mounted.wait("published", frame=second)
     mounted.block(mounted.place)
@@ -555,8 +557,10 @@ def test_events_that_were_lost_lose_no_file(watched):
     watched.begin("--inotify")
     watched.deliver(first)
     watched.wait("published", frame=first)
+    green = watched.place / "Green"
+    wait_for("inotify", lambda: f" ino:{green.stat().st_ino:x} " in watched.inotify())
     watched.process.send_signal(signal.SIGSTOP)
-    names = [watched.place / "Green" / name for name in (".one", ".other")]
+    names = [green / name for name in (".one", ".other")]
     for _ in range(most // 6 + 1):  # each is made, opened, closed and removed; events that equal the last one count once
         for name in names:
             name.touch()
