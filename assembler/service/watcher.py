@@ -10,10 +10,10 @@ from assembler.errors import AssemblerError, InputError, TelemetryError, Verific
 from assembler.service.announced import Announcements, Refused, accept
 from assembler.service.board import Board, name_of
 from assembler.service.diary import Diary
-from assembler.service.journal_reader import ExposureName, Sighting
 from assembler.service.lender import Lender
 from assembler.service.log import Log
 from assembler.service.maker import UNANSWERED, Maker, Order, Setup, missing_of
+from assembler.service.notes import Notes
 from assembler.service.pipeline import Outcome
 from assembler.service.recollection import Recollection, read_arrival
 from assembler.service.roll import RollCall
@@ -114,7 +114,7 @@ class Watcher:
             signature=self.tracker.signature,
         )
         self._begun = self._recollection.begun
-        self._noted: dict[str, object] = {}
+        self._notes = Notes(setup.instrument, self._diary, self.tracker.signature)
         self._roll = RollCall(setup.instrument, self._lender)
         self._hold: dict[str, int] = {}
         self._unreadable: dict[str, int] = {}
@@ -178,7 +178,7 @@ class Watcher:
         self.take(self.setup)
         self._unanswered = unanswered
         for order in unanswered.values():
-            self._note_unanswered(order)
+            self._notes.unanswered(order.name)
 
     def _is_there(self) -> bool:
         there = self.scanner.is_there()
@@ -223,11 +223,10 @@ class Watcher:
             is_second = self._instrument.origin(arrival.origin).match == "frame"
             reason = f"frame {arrival.frame} has another sub-FITS of that origin" if is_second else "it shares no time with an exposure"
             self._log.warning("orphan", origin=arrival.origin, path=arrival.path, reason=reason)
-            signature = self.tracker.signature(arrival.path)
-            self._diary.note_sub_fits([Sighting(path=arrival.path, origin=arrival.origin, signature=signature)])
+            self._notes.orphan(arrival)
         self.board.tell(night, round_.orphans)
         for flight, verdict in round_.waiting:
-            self._note_waiting(night, flight, verdict.awaited, verdict.until)
+            self._notes.waiting(night, flight, verdict.awaited, None if verdict.until is None else self._waiting.wall(verdict.until))
         begun = self._waiting.now()
         due = [
             *((f, (), ()) for f in round_.ready),
@@ -257,7 +256,7 @@ class Watcher:
             self._log.warning("gave_up_waiting", frame=flight.frame, night=night, origins=list(awaited))
         if late:
             why = f"{', '.join(late)} came, or came again, when there was an L0"
-            self._diary.note(name, "waiting", f"{', '.join(late)} came when there was an L0")
+            self._notes.late(name, late)
         why = why or self._begun.get(name.key, "")
         is_anew = not why and self.board.came_again(night, flight)
         interval = flight.interval(self._instrument)
@@ -291,12 +290,13 @@ class Watcher:
         self._tell(order, outcome, log)
         if self._lender and any(f.code == UNANSWERED for f in outcome.plan.findings):
             self._unanswered[order.name.key] = order
-            self._note_unanswered(order)
+            self._notes.unanswered(order.name)
 
     def _done(self, order: Order) -> None:
         key = order.name.key
-        for known in (self._begun, self._hold, self._noted, self._unanswered):
+        for known in (self._begun, self._hold, self._unanswered):
             known.pop(key, None)
+        self._notes.done(order.name)
         for arrival in order.flight.arrivals:
             self._unreadable.pop(arrival.path, None)
         self.board.close(order.name.night, order.flight)
@@ -330,7 +330,7 @@ class Watcher:
             if self._unreadable[error.path] < _ATTEMPTS_TO_READ:
                 log.warning("sub_fits_changed", path=error.path, reason=str(error))
                 self._withdraw(order, error.path)
-                self._note_withdrawn(order.name, str(error), is_gone=paths == {error.path} and error.reason == "absent")
+                self._notes.withdrawn(order.name, str(error), is_gone=paths == {error.path} and error.reason == "absent")
             return
         again = self._diary.note_failure(order.name, error, self._chance())
         log.error("failed", reason=str(error), again_in=None if again is None else (again - self._clock()) / 1e9)
@@ -347,14 +347,6 @@ class Watcher:
         self._withdrawn[path] = order.name.key
         self._hold[order.name.key] = self._waiting.now() + origin.readout + self._instrument.margin
 
-    def _note_withdrawn(self, name: ExposureName, reason: str, *, is_gone: bool) -> None:
-        """Note that a sub-FITS is not what it was; an L0 that is there stands until it comes again, and without files nothing does."""
-        entry = self._diary.entry(name)
-        if entry and entry.l0:
-            self._diary.note(name, "published", f"as it was: {reason}")
-        else:
-            self._diary.note(name, "failed" if is_gone else "waiting", reason, reason=reason if is_gone else "")
-
     def _make_unanswered(self) -> Iterator[int]:
         """Make again what was made without telemetry, one at a time, once the history answers again."""
         if not self._unanswered or self._lender is None or not self._lender.is_back(self._clock()):
@@ -366,33 +358,13 @@ class Watcher:
             self.board.arrive(order.name.night, arrival)
         yield self._waiting.now()
 
-    def _note_unanswered(self, order: Order) -> None:
-        self._diary.note(order.name, "waiting", "for the keyword history, which did not answer")
-
-    def _note_waiting(self, night: str, flight: Flight, awaited: Sequence[str], until: int | None) -> None:
-        """Note what an exposure waits for, where that changed."""
-        name = name_of(self._instrument, night, flight)
-        what = (flight.origins, tuple(awaited))
-        if self._noted.get(name.key) == what:
-            return
-        self._noted[name.key] = what
-        sightings = [
-            Sighting(path=a.path, origin=a.origin, signature=self.tracker.signature(a.path), key=name.key) for a in flight.arrivals
-        ]
-        deadline = None if until is None else self._waiting.wall(until)
-        self._diary.note(name, "waiting", f"for {', '.join(awaited)}", sub_fits=sightings, awaited=tuple(awaited), until=deadline)
-
     def _give_up(self, now: int) -> None:
         """Note the exposures of which nothing came but sub-FITS that are not whole."""
         for spotted, reason in self.tracker.given_up(now):
             self._log.warning("sub_fits_given_up", origin=spotted.origin, path=spotted.path, reason=reason)
             frame = spotted.frame if spotted.frame is not None else read_arrival(self._instrument, spotted.origin, spotted.path).frame
-            if frame is None:
-                self._diary.note_sub_fits([Sighting(path=spotted.path, origin=spotted.origin, signature=None)])
-            elif not self.board.has(spotted.night, frame):
-                name = ExposureName(instrument=self._instrument.name, night=spotted.night, frame=frame)
-                sighting = Sighting(path=spotted.path, origin=spotted.origin, signature=None, key=name.key)
-                self._diary.note(name, "failed", reason, reason=reason, sub_fits=[sighting])
+            if frame is None or not self.board.has(spotted.night, frame):
+                self._notes.broken(spotted, frame, reason)
 
     def _drop(self) -> None:
         """Forget nights in which nothing happens any more."""

@@ -602,7 +602,7 @@ def test_nothing_is_kept_of_exposures_that_are_done(tmp_path, quick):
     site.go(100)
     assert set(site.states().values()) == {"published"}
     watcher = site.watcher
-    for kept in (watcher._begun, watcher._noted, watcher._hold, watcher._unreadable, watcher._unanswered):
+    for kept in (watcher._begun, watcher._notes._waiting, watcher._hold, watcher._unreadable, watcher._unanswered):
         assert not kept
     assert [asked.told for asked in watcher._roll._nights.values()] == [{}]
     assert watcher.tracker.following == 0
