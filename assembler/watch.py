@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from assembler.service.signs import Signs
     from assembler.service.watcher import Watcher
 
+_PATIENCE = 2.0
+"""How long the start waits for what file systems tell of the places that were named [s]."""
+
 
 @click.command()
 @click.argument("place", metavar="NIGHT | ROOT")
@@ -91,7 +94,7 @@ def watch(
     instrument = setup.instrument
     target = Path(os.path.abspath(out if out is not None else Path(place) / instrument.output))
     kept_in = Path(journal) if journal else default_journal(instrument.name, os.environ, Path.home())
-    _check_places(place, target, instrument)
+    _within(_PATIENCE, lambda: _check_places(place, target, instrument))
     check_place(os.path.realpath(kept_in), read_mountinfo())
     steady = _steady_clock()
     with ExitStack() as stack:
@@ -188,6 +191,23 @@ def _opening(
         return watcher
 
     return open_watcher
+
+
+def _within(seconds: float, check: Callable[[], None]) -> None:
+    """Raise what a check finds, unless it takes longer: on a mount whose server is away it may never end, and nobody waits for that."""
+    found: list[ConfigurationError] = []
+
+    def run() -> None:
+        try:
+            check()
+        except ConfigurationError as error:
+            found.append(error)
+
+    thread = threading.Thread(target=run, name="check", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if found:
+        raise found[0]
 
 
 def _check_places(place: str, out: Path, instrument: "Instrument") -> None:

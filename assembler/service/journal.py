@@ -385,7 +385,8 @@ class Journal:
             "SELECT key, signature, (SELECT state FROM exposures AS e WHERE e.key = s.key) FROM sub_fits AS s WHERE path = ?", path
         ).fetchone()
         if owner and owner[0] not in (None, bound(key)) and owner[1] == signature is not None and owner[2] != "superseded":
-            raise ValueError(f"{sighting.path} belongs to {owner[0]!r} and cannot belong to {key} as well")
+            other = f"belong to {key} as well" if key else "be an orphan"
+            raise ValueError(f"{sighting.path} belongs to {owner[0]!r} and cannot {other}")
         if key:
             self._execute(
                 "UPDATE sub_fits SET key = NULL WHERE key = ? AND origin = ? AND path <> ?", bound(key), bound(sighting.origin), path

@@ -10,7 +10,7 @@ from pathlib import Path
 import kpf_night
 import pytest
 from stepping import ORIGINS, Site
-from watching import PATIENCE, wait_for
+from watching import PATIENCE, Mounts, Watched, wait_for
 
 from assembler.cli import run
 from assembler.config import load_instrument
@@ -178,3 +178,16 @@ def test_another_exposure_in_the_place_of_one_leaves_its_l0_where_it_is(site):
     assert [told["version"] for told in site.l0s().values()] == [1, 1]
     assert before in site.l0s()
     assert site.superseded() == []
+
+
+def test_a_start_waits_for_no_file_system_that_does_not_answer(tmp_path):
+    watched = Watched(tmp_path, mounts=Mounts())
+    try:
+        holder = watched.block(watched.place)
+        watched.begin()
+        assert watched.health()[0] in (200, 503)
+        watched.process.send_signal(signal.SIGTERM)
+        assert watched.process.wait(PATIENCE) == 0
+        assert holder.poll() is None
+    finally:
+        watched.close()

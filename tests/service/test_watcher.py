@@ -692,7 +692,7 @@ def undisturbed(quick, tmp_path_factory) -> Undisturbed:
     return Undisturbed(tmp_path_factory.mktemp("night"), quick)
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(kills=st.lists(st.one_of(st.integers(1, 60), st.integers(1, 400)), min_size=1, max_size=5))
 def test_killed_at_any_moments_and_begun_anew_the_night_ends_as_without(tmp_path_factory, undisturbed, kills):
     directory = tmp_path_factory.mktemp("night")
