@@ -244,6 +244,12 @@ class Watched:
                 shutil.copyfile(path, target.parent / f".{target.name}")
                 (target.parent / f".{target.name}").rename(target)
 
+    def pause(self) -> None:
+        """Stop it until it gets SIGCONT."""
+        self.process.send_signal(signal.SIGSTOP)
+        status = Path(f"/proc/{self.pid}/stat")
+        wait_for("it to be stopped", lambda: status.read_text().rpartition(")")[2].split()[0] == "T")
+
     def events(self) -> list[dict[str, Any]]:
         """Return what was told so far."""
         lines = self._log.read_bytes().splitlines(keepends=True) if self._log.exists() else []

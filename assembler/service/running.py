@@ -109,10 +109,12 @@ class Service:
         parts = self._parts
         pause = _PAUSE if parts.notifier.watchdog is None else min(_PAUSE, parts.notifier.watchdog / 3)
         while True:
+            # Where the process was paused or traced meanwhile, Python may return what is no signal at all.
             got = signal.sigtimedwait(_SIGNALS, pause)
-            if got and got.si_signo != signal.SIGHUP:
+            number = got.si_signo if got else 0
+            if number in (signal.SIGTERM, signal.SIGINT):
                 return
-            if got:
+            if number == signal.SIGHUP:
                 self._reload()
             if self._worker.is_alive():  # one that waits for a file server is alive: beginning anew would not bring that back
                 parts.notifier.alive()
