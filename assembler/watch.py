@@ -19,8 +19,12 @@ from assembler.options import CORRECTIONS, HISTORY, INSTRUMENT, JOURNAL, default
 if TYPE_CHECKING:
     from assembler.core.instrument import Instrument
     from assembler.service.log import Log
+    from assembler.service.maker import Setup
     from assembler.service.signs import Signs
-    from assembler.service.watcher import Setup, Watcher
+    from assembler.service.watcher import Watcher
+
+_PATIENCE = 2.0
+"""How long the start waits for what file systems tell of the places that were named [s]."""
 
 
 @click.command()
@@ -90,7 +94,7 @@ def watch(
     instrument = setup.instrument
     target = Path(os.path.abspath(out if out is not None else Path(place) / instrument.output))
     kept_in = Path(journal) if journal else default_journal(instrument.name, os.environ, Path.home())
-    _check_places(place, target, instrument)
+    _within(_PATIENCE, lambda: _check_places(place, target, instrument))
     check_place(os.path.realpath(kept_in), read_mountinfo())
     steady = _steady_clock()
     with ExitStack() as stack:
@@ -189,6 +193,23 @@ def _opening(
     return open_watcher
 
 
+def _within(seconds: float, check: Callable[[], None]) -> None:
+    """Raise what a check finds, unless it takes longer: on a mount whose server is away it may never end, and nobody waits for that."""
+    found: list[ConfigurationError] = []
+
+    def run() -> None:
+        try:
+            check()
+        except ConfigurationError as error:
+            found.append(error)
+
+    thread = threading.Thread(target=run, name="check", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if found:
+        raise found[0]
+
+
 def _check_places(place: str, out: Path, instrument: "Instrument") -> None:
     """See that the two are directories, or may become such, and that no L0 would be taken for a sub-FITS, and put into an L0.
 
@@ -211,10 +232,20 @@ def _check_places(place: str, out: Path, instrument: "Instrument") -> None:
 
 
 def _read(yaml: str | None, corrections: str | None) -> "Setup":
-    """Read the instrument and what is known to be wrong."""
-    from assembler.service.watcher import Setup
+    """Read the instrument and what is known to be wrong.
+
+    Raises
+    ------
+    ConfigurationError
+        When either is wrong, or exposures could never be complete.
+    """
+    from assembler.service.maker import Setup
 
     instrument = load_named(yaml)
+    alone = [o for o in instrument.origins if o.match == "frame" and o.required and not o.frame and "{frame}" not in o.files]
+    if len(alone) > 1:
+        told = f"sub-FITS of {alone[0].name} and {alone[1].name} tell no frame number, so that nobody knows which belong together"
+        raise ConfigurationError(f"{told}; name it (frame, or {{frame}} in files), match one by time, or require only one")
     return Setup(instrument=instrument, corrections=load_corrections(corrections, yaml, instrument))
 
 

@@ -19,10 +19,11 @@ from assembler.service.health import Health
 from assembler.service.journal import Journal
 from assembler.service.journal_reader import Entry, ExposureName
 from assembler.service.lender import Lender
+from assembler.service.maker import Setup
 from assembler.service.meters import Meters
 from assembler.service.reader import own_table, verify_l0
 from assembler.service.signs import Signs
-from assembler.service.watcher import Setup, Watcher
+from assembler.service.watcher import Watcher
 from assembler.telemetry import sqlite
 from assembler.telemetry.history import History
 from assembler.telemetry.load import read_samples
@@ -89,6 +90,7 @@ class Site:
             self.history = Switched(open_history(f"sqlite:///{directory / 'history.db'}"))
         self.log = Recording()
         self.now = T0
+        self.wall = 0
         self.may_go_on: Callable[[], bool] = lambda: True
         self.alive: Callable[[], None] = lambda: None
         self.watcher: Watcher | None = None
@@ -138,7 +140,7 @@ class Site:
             lender,
             settling=SETTLING,
             version="test",
-            clock=self._clock,
+            clock=lambda: self.now + self.wall,
             steady=lambda: self.now,
             log=self.log,
             signs=Signs(self.meters, self.health),

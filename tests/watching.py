@@ -288,6 +288,11 @@ class Watched:
         """Wait until a part says that it is ok, or degraded."""
         wait_for(f"{part} to be {state}: {self.account()}", lambda: self.health()[1]["parts"][part]["state"] == state)
 
+    def inotify(self) -> str:
+        """Return what the kernel tells of the directories of which a change is told at once."""
+        described = Path(f"/proc/{self.pid}/fdinfo")
+        return "".join((described / number).read_text() for number in os.listdir(described))
+
     def told(self) -> dict[int, tuple[str, int, int]]:
         """Return by frame what the journal says: the state, the version, and how often it was published."""
         readable = self.work / "copy.sqlite"  # SQLite would follow the link to the mounts, and not arrive there

@@ -23,11 +23,12 @@ class _Done:
 
 @dataclass(slots=True)
 class _Night:
-    """Arrivals of what is in flight, paths of those that are in an L0, and of those that were told to be orphans."""
+    """Arrivals of what is in flight; paths of those that are in an L0, of those told to be orphans, and of those that came again."""
 
     arrivals: dict[str, Arrival] = field(default_factory=dict)
     assembled: set[str] = field(default_factory=set)
     told: set[str] = field(default_factory=set)
+    again: set[str] = field(default_factory=set)
     done: dict[Key, _Done] = field(default_factory=dict)
 
 
@@ -53,7 +54,9 @@ class Board:
         there = self._nights.setdefault(night, _Night())
         self._take_up(there, arrival)
         there.arrivals[arrival.path] = arrival
-        there.assembled.discard(arrival.path)
+        if arrival.path in there.assembled:
+            there.assembled.discard(arrival.path)
+            there.again.add(arrival.path)
         there.told.discard(arrival.path)
 
     def withdraw(self, night: str, path: str) -> None:
@@ -75,6 +78,11 @@ class Board:
             there.arrivals.pop(arrival.path, None)
             there.assembled.discard(arrival.path)
             there.told.discard(arrival.path)
+            there.again.discard(arrival.path)
+
+    def came_again(self, night: str, flight: Flight) -> bool:
+        """Tell whether all that an exposure has was in its L0 otherwise."""
+        return self._nights[night].again.issuperset(a.path for a in flight.arrivals)
 
     def tell(self, night: str, orphans: Iterable[Arrival]) -> None:
         """Take note that sub-FITS were told to be orphans; one that came second for its place must not have it when that is free again."""
@@ -111,14 +119,10 @@ class Board:
         """Decide what to do now; exposures that were taken up for nothing are done again."""
         there = self._nights[night]
         made = decide(self._instrument, there.arrivals.values(), there.assembled, there.told, triggered, now)
-        if there.assembled or there.told & there.arrivals.keys():
-            now_there = sort_arrivals(self._instrument, there.arrivals.values())
-            for flight in now_there.flights:
+        if there.assembled:
+            for flight in sort_arrivals(self._instrument, there.arrivals.values()).flights:
                 if there.assembled.issuperset(a.path for a in flight.arrivals):
                     self.close(night, flight)
-            for double in now_there.doubles:
-                if double.path in there.told:  # before a start, so that nobody tells it again, and it would be alone in its place
-                    del there.arrivals[double.path]
         return made
 
     def _take_up(self, there: _Night, arrival: Arrival) -> None:

@@ -198,7 +198,8 @@ class Journal:
         """Forget what is done and was not touched since an instant [ns]: published, superseded, or failed for good.
 
         Of the nights that are watched, the exposures and their sub-FITS stay, lest they be taken for new, and only their
-        histories go. Orphans seen before that go, too, unless they are below a night that is watched.
+        histories go. Orphans seen before that go, too, unless they are below a night that is watched; and so does what is open
+        in a night that is not, where nobody will ever go on with it.
 
         Returns
         -------
@@ -207,7 +208,8 @@ class Journal:
         """
         with self._transaction():
             done = self._execute(_DONE, older_than).fetchall()
-            gone = [(key,) for key, night in done if as_text(night) not in watched]
+            old = self._execute("SELECT key, night FROM exposures WHERE changed < ?", older_than).fetchall()
+            gone = [(key,) for key, night in old if as_text(night) not in watched]
             orphans = self._execute("SELECT path FROM sub_fits WHERE key IS NULL AND seen < ?", older_than).fetchall()
             unwatched = [(path,) for (path,) in orphans if not any(as_text(path).startswith(f"{night}/") for night in watched)]
             for statement, keys in (
@@ -383,7 +385,8 @@ class Journal:
             "SELECT key, signature, (SELECT state FROM exposures AS e WHERE e.key = s.key) FROM sub_fits AS s WHERE path = ?", path
         ).fetchone()
         if owner and owner[0] not in (None, bound(key)) and owner[1] == signature is not None and owner[2] != "superseded":
-            raise ValueError(f"{sighting.path} belongs to {owner[0]!r} and cannot belong to {key} as well")
+            other = f"belong to {key} as well" if key else "be an orphan"
+            raise ValueError(f"{sighting.path} belongs to {owner[0]!r} and cannot {other}")
         if key:
             self._execute(
                 "UPDATE sub_fits SET key = NULL WHERE key = ? AND origin = ? AND path <> ?", bound(key), bound(sighting.origin), path

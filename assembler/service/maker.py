@@ -23,6 +23,14 @@ UNANSWERED = "history-unavailable"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """What may be read anew while the watcher runs: the instrument, and what is known to be wrong."""
+
+    instrument: Instrument
+    corrections: Sequence[Correction] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
     """An exposure to be made.
 
@@ -34,6 +42,8 @@ class Order:
         Why origins are not there, as far as that is known.
     why : str
         Why an L0 of this exposure that is there already is to be superseded; empty: it is not to be.
+    is_anew : bool
+        Whether nothing of it is as it is in its L0; with other times it is another exposure then, and that L0 stays.
     unreadable : collection of str
         Paths of sub-FITS that have been tried often enough; they are left out if they fail again.
     """
@@ -42,6 +52,7 @@ class Order:
     flight: Flight
     missing: tuple[Missing, ...] = ()
     why: str = ""
+    is_anew: bool = False
     unreadable: Collection[str] = ()
 
 
@@ -50,8 +61,7 @@ class Maker:
 
     Parameters
     ----------
-    instrument : Instrument
-    corrections : sequence of Correction
+    setup : Setup
     out : Path
         Where the L0s go.
     lender : Lender or None
@@ -67,8 +77,7 @@ class Maker:
 
     def __init__(
         self,
-        instrument: Instrument,
-        corrections: Sequence[Correction],
+        setup: Setup,
         out: Path,
         lender: Lender | None,
         diary: Diary,
@@ -77,8 +86,8 @@ class Maker:
         clock: Callable[[], int],
         signature: Callable[[str], Signature | None],
     ) -> None:
-        self._instrument = instrument
-        self._corrections = corrections
+        self._instrument = setup.instrument
+        self._corrections = setup.corrections
         self._out = out
         self._lender = lender
         self._diary = diary
@@ -150,7 +159,7 @@ class Maker:
             version=self._version,
             clock=self._clock,
             supersede=why,
-            former=self._former(order),
+            former=None if order.is_anew else self._former(order),
             patient=not order.unreadable,
             verified=lambda path: self._diary.note(order.name, "verified", str(path)),
         )

@@ -10,10 +10,11 @@ from assembler.errors import AssemblerError, ConfigurationError, OutputError
 from assembler.service.health import Health, Verdict
 from assembler.service.keeper import Keeper
 from assembler.service.log import Log
+from assembler.service.maker import Setup
 from assembler.service.meters import Meters
 from assembler.service.notify import Notifier
 from assembler.service.waker import Waker
-from assembler.service.watcher import Setup, Watcher
+from assembler.service.watcher import Watcher
 
 GRACE = 10.0
 """How long the exposure that is being made may take when a stop was asked for [s]."""

@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+from assembler.core.instants import SECOND
 from assembler.errors import AssemblerError, OutputError
 from assembler.service.diary import Diary
 from assembler.service.health import Health, Part
 from assembler.service.lender import Lender
 from assembler.service.meters import Meters, Published
 from assembler.service.pipeline import Outcome
+
+_LAG = 30 * SECOND
 
 
 class Signs:
@@ -22,6 +25,8 @@ class Signs:
     def __init__(self, meters: Meters, health: Health) -> None:
         self._meters = meters
         self._health = health
+        self._lag_asked = 0
+        self._lag: float | None = None
 
     def input(self, trouble: str) -> None:
         """Tell whether the input is there; the trouble is empty when it is."""
@@ -34,9 +39,13 @@ class Signs:
         self._meters.up("journal", not diary.failure)
         self._part("journal", diary.failure)
 
-    def history(self, lender: Lender, lag: float | None) -> None:
-        """Tell whether the keyword history answers, and how old its newest sample is [s], if that is known."""
-        self._meters.history_lag(lag)
+    def history(self, lender: Lender, now: int) -> None:
+        """Tell whether the keyword history answers, and now and then how old its newest sample is; the instant is that of the day [ns]."""
+        if not lender.failure and abs(now - self._lag_asked) >= _LAG:
+            self._lag_asked = now
+            newest = lender.newest(now)
+            self._lag = None if newest is None else now / 1e9 - newest
+        self._meters.history_lag(None if lender.failure else self._lag)
         self._meters.up("history", not lender.failure)
         self._part("history", lender.failure)
 

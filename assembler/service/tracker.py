@@ -47,12 +47,16 @@ class Followed:
 
 @dataclass(slots=True)
 class _Night:
-    """What is known of a night's files; ``newest`` is the latest modification time of any of them [ns], by the server's clock."""
+    """What is known of a night's files; ``newest`` is the latest modification time of any of them [ns], by the server's clock.
+
+    The night that has the newest file comes first, so that those of old nights, however many, do not delay those of tonight.
+    """
 
     settled: dict[str, tuple[Signature, Spotted]] = field(default_factory=dict)
     followed: dict[str, Followed] = field(default_factory=dict)
     unchecked: list[str] = field(default_factory=list)
     newest: int = 0
+    is_looked_at: bool = False
 
 
 class Tracker:
@@ -137,7 +141,7 @@ class Tracker:
         """
         arrivals = []
         due = [(f, n) for n in self._nights.values() for f in n.followed.values() if f.next_look <= now]
-        due.sort(key=lambda d: (not d[0].closed, d[0].next_look, d[0].turn, d[0].spotted.path))
+        due.sort(key=lambda d: (not d[0].closed, d[1].is_looked_at, -d[1].newest, d[0].next_look, d[0].turn, d[0].spotted.path))
         for followed, night in due[:MOST_LOOKS]:
             arrival = self._step(night, followed, now)
             if arrival:
@@ -195,6 +199,7 @@ class Tracker:
         if seen.verdict == "absent":
             del night.followed[one.path]  # a scan finds it when it is there again
             return None
+        night.is_looked_at = True
         if seen.signature and seen.signature[1] <= now + _OLD:  # one from the future would make all others old
             night.newest = max(night.newest, seen.signature[1])
         followed.course = follow(course, Look(instant=now, signature=seen.signature, verdict=seen.verdict))

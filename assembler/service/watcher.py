@@ -1,13 +1,10 @@
 """The watcher: round after round it scans, looks, decides and makes, and tells when it wants to go round again."""
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from assembler.core.corrections import Correction
 from assembler.core.instants import SECOND
-from assembler.core.instrument import Instrument
 from assembler.core.readiness import Arrival, Flight
 from assembler.errors import AssemblerError, InputError, TelemetryError, VerificationError
 from assembler.service.announced import Announcements, Refused, accept
@@ -16,39 +13,21 @@ from assembler.service.diary import Diary
 from assembler.service.journal_reader import ExposureName, Sighting
 from assembler.service.lender import Lender
 from assembler.service.log import Log
-from assembler.service.maker import UNANSWERED, Maker, Order, missing_of
+from assembler.service.maker import UNANSWERED, Maker, Order, Setup, missing_of
 from assembler.service.pipeline import Outcome
 from assembler.service.recollection import Recollection, read_arrival
+from assembler.service.roll import RollCall
 from assembler.service.scanner import Scanner
 from assembler.service.signs import Signs
 from assembler.service.tracker import Tracker
+from assembler.service.waiting import WaitingClock
 
 SCAN = SECOND
 """How often the active nights are scanned [ns], whatever wakes the watcher before."""
 
 _MOST_AT_ONCE = 2 * SECOND
-_BLOCKED = 20 * SECOND
-"""After how long without a look something must have blocked [ns]; an exposure that waits for the history takes less."""
 _ATTEMPTS_TO_READ = 5
-_ASK_AGAIN = 2 * SECOND
 _HOUR = 3600 * SECOND
-_LAG = 30 * SECOND
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setup:
-    """What may be read anew while the watcher runs: the instrument, and what is known to be wrong."""
-
-    instrument: Instrument
-    corrections: Sequence[Correction] = ()
-
-
-@dataclass(slots=True)
-class _Asked:
-    """Who was triggered, by frame; None while nobody tells; and when to ask again [ns]."""
-
-    told: dict[int | None, frozenset[str] | None] = field(default_factory=dict)
-    again: int = 0
 
 
 class Watcher:
@@ -106,18 +85,13 @@ class Watcher:
         self._settling = settling
         self._version = version
         self._clock = clock
-        self._steady = steady
         self._log = log
         self._signs = signs
         self._may_go_on = may_go_on
         self._chance = chance
-        self._apart = clock() - steady()
-        self._away_since: int | None = None
-        self._looked = steady()
-        self._paused = 0
-        self._forgotten = steady()
-        self._next_lag = self._next_check = self._queue = 0
-        self._lag: float | None = None
+        self._waiting = WaitingClock(clock, steady, log)
+        self._forgotten = self._waiting.now()
+        self._next_check = self._queue = 0
         self.take(setup)
 
     def take(self, setup: Setup) -> None:
@@ -131,8 +105,7 @@ class Watcher:
         self.board = Board(setup.instrument, lambda origin, path: read_arrival(setup.instrument, origin, path))
         self._recollection = Recollection(self._diary, self.board, self.tracker, self._log)
         self._maker = Maker(
-            setup.instrument,
-            setup.corrections,
+            setup,
             self._out,
             self._lender,
             self._diary,
@@ -142,9 +115,10 @@ class Watcher:
         )
         self._begun = self._recollection.begun
         self._noted: dict[str, object] = {}
-        self._asked: dict[str, _Asked] = {}
+        self._roll = RollCall(setup.instrument, self._lender)
         self._hold: dict[str, int] = {}
         self._unreadable: dict[str, int] = {}
+        self._withdrawn: dict[str, str] = {}
         self._unanswered: dict[str, Order] = {}
         self._announcements = Announcements(setup.instrument)
         self._next_news = 0
@@ -162,12 +136,12 @@ class Watcher:
         closed : sequence of str
             Paths whose writers are known to have closed them, or to have renamed them into place.
         """
-        self._compare_clocks()
+        self._waiting.compare()
         if self._diary.mend():
             self._tell_anew()
         if not self._is_there():
-            return self._steady() + SCAN
-        now = self._now()
+            return self._waiting.steady(self._waiting.now() + SCAN)
+        now = self._waiting.now()
         for night, spotted in self.scanner.scan():
             self._recollection.load(night, spotted)
             self.tracker.spot(spotted, now)
@@ -190,7 +164,7 @@ class Watcher:
         self._give_up(now)
         self._drop()
         look = self.tracker.next_look()
-        return min([*until, *([look] if look is not None else [])]) + self._paused
+        return self._waiting.steady(min([*until, *([look] if look is not None else [])]))
 
     def close(self) -> None:
         """Let go of the journal and the history."""
@@ -209,28 +183,8 @@ class Watcher:
     def _is_there(self) -> bool:
         there = self.scanner.is_there()
         self._signs.input("" if there else f"{self._place} cannot be scanned, or is empty where a file system was mounted before")
-        if there and self._away_since is not None:
-            self._paused += self._steady() - self._away_since
-            self._away_since = None
-            self._log.info("input_is_back", place=str(self._place))
-        elif not there and self._away_since is None:
-            self._away_since = self._steady()
-            self._log.error("input_gone", place=str(self._place))
-        elif there and self._steady() - self._looked > _BLOCKED:
-            self._paused += self._steady() - self._looked
-        self._looked = self._steady()
+        self._waiting.looked(str(self._place), there=there)
         return there
-
-    def _now(self) -> int:
-        """Return the instant [ns] by which is waited: nothing passes while the input is away, or blocks."""
-        return self._steady() - self._paused
-
-    def _compare_clocks(self) -> None:
-        """Tell when the computer's clock was set; nothing here depends on it but the times that are noted."""
-        apart = self._clock() - self._steady()
-        if abs(apart - self._apart) > SECOND:
-            self._log.warning("clock_was_set", seconds=(apart - self._apart) / 1e9)
-            self._apart = apart
 
     def _hear(self, now: int) -> None:
         """Look for the sub-FITS that telemetry announces, wherever in the place they are."""
@@ -256,6 +210,7 @@ class Watcher:
 
     def _arrive(self, night: str, arrival: Arrival) -> None:
         self.board.arrive(night, arrival)
+        self._hold.pop(self._withdrawn.pop(arrival.path, ""), None)
         if self._recollection.was_orphan(arrival.path, self.tracker.signature(arrival.path)):
             self.board.tell(night, [arrival])
         self.scanner.touch(night)
@@ -263,7 +218,7 @@ class Watcher:
 
     def _decide(self, night: str, now: int) -> Iterator[int]:
         """Make what is ready in a night; return until when to wait for what is not."""
-        round_ = self.board.decide(night, self._triggered(night, now), now)
+        round_ = self.board.decide(night, self._roll.ask(night, self.board.flights(night), now), now)
         for arrival in round_.orphans:
             is_second = self._instrument.origin(arrival.origin).match == "frame"
             reason = f"frame {arrival.frame} has another sub-FITS of that origin" if is_second else "it shares no time with an exposure"
@@ -273,7 +228,7 @@ class Watcher:
         self.board.tell(night, round_.orphans)
         for flight, verdict in round_.waiting:
             self._note_waiting(night, flight, verdict.awaited, verdict.until)
-        begun = self._now()
+        begun = self._waiting.now()
         due = [
             *((f, (), ()) for f in round_.ready),
             *((f, v.awaited, ()) for f, v in round_.partial),
@@ -285,7 +240,7 @@ class Watcher:
                 yield hold
             elif not self._may_go_on():
                 break
-            elif self._now() - begun > _MOST_AT_ONCE:
+            elif self._waiting.now() - begun > _MOST_AT_ONCE:
                 self._queue += len(due) - done
                 yield now
                 break
@@ -303,6 +258,8 @@ class Watcher:
         if late:
             why = f"{', '.join(late)} came, or came again, when there was an L0"
             self._diary.note(name, "waiting", f"{', '.join(late)} came when there was an L0")
+        why = why or self._begun.get(name.key, "")
+        is_anew = not why and self.board.came_again(night, flight)
         interval = flight.interval(self._instrument)
         lost = [
             self.tracker.unfinished(night, origin, flight.frame, interval)
@@ -313,7 +270,8 @@ class Watcher:
             name=name,
             flight=flight,
             missing=tuple(m for m in lost if m),
-            why=why or self._begun.get(name.key, ""),
+            why="all its sub-FITS came again when there was an L0" if is_anew else why,
+            is_anew=is_anew,
             unreadable=frozenset(a.path for a in flight.arrivals if self._unreadable.get(a.path, 0) >= _ATTEMPTS_TO_READ),
         )
 
@@ -361,7 +319,7 @@ class Watcher:
         """Return how long ago the last sub-FITS was written, or, where that is long ago, was seen [s]."""
         modified = [s[1] for a in flight.arrivals if (s := self.tracker.signature(a.path))]
         written = now - max(modified, default=0)
-        return (written if 0 <= written < _HOUR else self._now() - max(a.at for a in flight.arrivals)) / 1e9
+        return (written if 0 <= written < _HOUR else self._waiting.now() - max(a.at for a in flight.arrivals)) / 1e9
 
     def _failed(self, order: Order, error: AssemblerError, log: Log) -> None:
         """Note what went wrong, and decide whether and when to try again."""
@@ -371,8 +329,7 @@ class Watcher:
             self._unreadable[error.path] = self._unreadable.get(error.path, 0) + 1
             if self._unreadable[error.path] < _ATTEMPTS_TO_READ:
                 log.warning("sub_fits_changed", path=error.path, reason=str(error))
-                self.tracker.forget(error.path, self._now())
-                self.board.withdraw(order.name.night, error.path)
+                self._withdraw(order, error.path)
                 self._note_withdrawn(order.name, str(error), is_gone=paths == {error.path} and error.reason == "absent")
             return
         again = self._diary.note_failure(order.name, error, self._chance())
@@ -380,7 +337,15 @@ class Watcher:
         if again is None:
             self._done(order)
         else:
-            self._hold[order.name.key] = self._now() + max(0, again - self._clock())
+            self._hold[order.name.key] = self._waiting.now() + max(0, again - self._clock())
+
+    def _withdraw(self, order: Order, path: str) -> None:
+        """Wait for a sub-FITS again, for as long as its origin may take, lest an L0 be made without it."""
+        origin = next(self._instrument.origin(a.origin) for a in order.flight.arrivals if a.path == path)
+        self.tracker.forget(path, self._waiting.now())
+        self.board.withdraw(order.name.night, path)
+        self._withdrawn[path] = order.name.key
+        self._hold[order.name.key] = self._waiting.now() + origin.readout + self._instrument.margin
 
     def _note_withdrawn(self, name: ExposureName, reason: str, *, is_gone: bool) -> None:
         """Note that a sub-FITS is not what it was; an L0 that is there stands until it comes again, and without files nothing does."""
@@ -399,22 +364,7 @@ class Watcher:
         self._begun[key] = "the keyword history answers again"
         for arrival in order.flight.arrivals:
             self.board.arrive(order.name.night, arrival)
-        yield self._now()
-
-    def _triggered(self, night: str, now: int) -> Mapping[int | None, frozenset[str] | None]:
-        """Return who took part in the exposures in flight, as the history tells it for their middles."""
-        asked = self._asked.setdefault(night, _Asked())
-        flights = [f for f in self.board.flights(night) if f.frame is not None]
-        asked.told = {f.frame: asked.told[f.frame] for f in flights if f.frame in asked.told}
-        if self._lender is None:
-            return {}
-        unasked = [f for f in flights if f.frame not in asked.told or (asked.told[f.frame] is None and now >= asked.again)]
-        middles = {f.frame: (i[0] + i[1]) // 2 for f in unasked if (i := f.interval(self._instrument))}
-        if middles:
-            told = self._lender.triggered(middles)
-            asked.told |= {frame: told.get(frame) for frame in middles}
-            asked.again = now + _ASK_AGAIN
-        return asked.told
+        yield self._waiting.now()
 
     def _note_unanswered(self, order: Order) -> None:
         self._diary.note(order.name, "waiting", "for the keyword history, which did not answer")
@@ -429,7 +379,7 @@ class Watcher:
         sightings = [
             Sighting(path=a.path, origin=a.origin, signature=self.tracker.signature(a.path), key=name.key) for a in flight.arrivals
         ]
-        deadline = None if until is None else until + self._paused + self._apart
+        deadline = None if until is None else self._waiting.wall(until)
         self._diary.note(name, "waiting", f"for {', '.join(awaited)}", sub_fits=sightings, awaited=tuple(awaited), until=deadline)
 
     def _give_up(self, now: int) -> None:
@@ -455,7 +405,7 @@ class Watcher:
             ):
                 self.board.drop(night)
                 self.tracker.drop(night)
-                self._asked.pop(night, None)
+                self._roll.drop(night)
                 self._recollection.nights.discard(night)
 
     def _measure(self, now: int) -> None:
@@ -464,11 +414,8 @@ class Watcher:
         self._signs.queue(self._queue)
         self._signs.journal(self._diary)
         if self._lender:
-            if now >= self._next_lag and not self._lender.failure:
-                self._next_lag = now + _LAG
-                newest = self._lender.newest(self._clock())
-                self._lag = None if newest is None else self._clock() / 1e9 - newest
-            self._signs.history(self._lender, None if self._lender.failure else self._lag)
+            self._signs.history(self._lender, self._clock())
         if now - self._forgotten > _HOUR:
             self._forgotten = now
-            self._diary.forget(self.scanner.nights_there())
+            if nights := self.scanner.nights_there():
+                self._diary.forget(nights)

@@ -201,7 +201,7 @@ NOTES = st.lists(
 )
 
 
-@settings(max_examples=50)
+@settings(max_examples=30)
 @given(notes=NOTES)
 def test_with_any_failures_in_between_the_journal_ends_as_without(kpf, tmp_path_factory, notes):
     sound, failing = (Desk(tmp_path_factory.mktemp("desk"), kpf) for _ in range(2))

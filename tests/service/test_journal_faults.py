@@ -258,7 +258,7 @@ def use(directory: Path) -> Journal:
     for entry in journal.read.last(100):
         journal.read.history(entry.name.key)
     journal.note(ExposureName(instrument="kpf", night="/new", frame=1), "seen")
-    journal.forget(2 * 10**18)
+    journal.forget(2 * 10**18, ["/new"])
     assert journal.read.exposure("/new#1").state == "seen"
     journal.close()
     return journal

@@ -18,7 +18,7 @@ from assembler.service.journal import Journal
 from assembler.service.journal_reader import ExposureName
 from assembler.service.lender import Lender
 from assembler.service.log import Silent
-from assembler.service.maker import Maker, Order, missing_of
+from assembler.service.maker import Maker, Order, Setup, missing_of
 from assembler.service.reader import verify_l0
 from assembler.service.recollection import read_arrival
 from assembler.telemetry.urls import open_history
@@ -35,7 +35,7 @@ class Shop:
         self.journal = Journal(directory / "journal.db", self.clock)
         self.diary = Diary(self.journal, instrument, list, self.clock, Recording())
         self.maker = Maker(
-            *(instrument, (), self.out, lender, self.diary),
+            *(Setup(instrument=instrument), self.out, lender, self.diary),
             version="test",
             clock=self.clock,
             signature=self.signatures.get,

@@ -331,6 +331,30 @@ def test_so_many_files_are_looked_at_in_one_go_and_of_each_origin_by_turns(kpf):
     assert seen[2 * MOST_LOOKS] == "/n/red/0999"
 
 
+def test_however_many_files_old_nights_have_those_of_the_newest_night_come_first(kpf):
+    seen = []
+
+    def note(path: str) -> Completeness:
+        seen.append(path)
+        day = int(path.split("/")[1])
+        return Completeness(path=path, verdict="complete", signature=(2880, T0 - day * 86_400 * SECOND, 1))
+
+    tracker = Tracker(kpf, SETTLING, note)
+    for day in range(1, 7):
+        spotted = [Spotted(night=f"/{day}", origin=o, path=f"/{day}/{o}/{f:04}", frame=f) for o in ("green", "red") for f in range(500)]
+        tracker.spot(spotted, T0)
+    now = T0
+    while len({path.split("/")[1] for path in seen}) < 6:
+        now += 1
+        tracker.look_around(now)
+    assert len(seen) <= 6 * MOST_LOOKS
+    seen.clear()
+    tracker.spot([Spotted(night="/0", origin="green", path="/0/green/9999", frame=9999)], now + SECOND)
+    tracker.look_around(now + SECOND)
+    assert seen[0] == "/0/green/9999"
+    assert {path.split("/")[1] for path in seen} == {"0", "1"}
+
+
 def test_a_night_that_is_dropped_is_forgotten(files, tracker, spot):
     files.write(T0)
     spot(tracker, T0)

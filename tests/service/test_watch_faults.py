@@ -557,8 +557,10 @@ def test_events_that_were_lost_lose_no_file(watched):
     watched.begin("--inotify")
     watched.deliver(first)
     watched.wait("published", frame=first)
+    green = watched.place / "Green"
+    wait_for("inotify", lambda: f" ino:{green.stat().st_ino:x} " in watched.inotify())
     watched.process.send_signal(signal.SIGSTOP)
-    names = [watched.place / "Green" / name for name in (".one", ".other")]
+    names = [green / name for name in (".one", ".other")]
     for _ in range(most // 6 + 1):  # each is made, opened, closed and removed; events that equal the last one count once
         for name in names:
             name.touch()

@@ -3,12 +3,14 @@
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import kpf_night
 import pytest
-from watching import PATIENCE, wait_for
+from stepping import ORIGINS, Site
+from watching import PATIENCE, Mounts, Watched, wait_for
 
 from assembler.cli import run
 from assembler.config import load_instrument
@@ -109,11 +111,18 @@ def test_a_place_that_is_a_file_is_told_at_once(tmp_path, call, case):
     assert "is no directory" in told
 
 
+def test_origins_that_can_never_be_put_together_are_told_at_the_start(tmp_path, call):
+    """The raw frame and the support file of STIS have nothing in common but their names."""
+    code, told = call("watch", tmp_path, "--out", tmp_path / "out", "--journal", tmp_path / "journal", "-i", ROOT / "examples/stis.yaml")
+    assert code == 2
+    assert "sub-FITS of raw and spt tell no frame number" in told
+
+
 def test_a_double_that_was_told_before_a_start_does_not_become_an_exposure():
     board = Board(FLAT, lambda _origin, path: arrival(path, at=0))
     board.know("/night", 7, {"sinistro": "/night/a.fits"})
     board.arrive("/night", arrival("/night/b.fits"))
-    board.know_orphan("/night", "/night/b.fits")
+    board.tell("/night", [arrival("/night/b.fits")])
     for now in (200, 300):
         decided = board.decide("/night", {}, now * SECOND)
         assert (decided.ready, decided.partial, decided.late, decided.orphans) == ((), (), (), ())
@@ -134,3 +143,51 @@ def test_a_watcher_without_standard_error_works(tmp_path):
         wait_for("an L0", lambda: any((tmp_path / "out").glob("*.fits")))
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) == 0
+
+
+@pytest.fixture
+def site(tmp_path, kpf) -> Iterator[Site]:
+    """Return a night of two exposures, and its watcher."""
+    made = Site(tmp_path, replace(kpf, margin=2 * SECOND, origins=tuple(replace(o, readout=0) for o in kpf.origins)), exposures=2)
+    yield made
+    made.stop()
+
+
+def test_an_exposure_of_which_everything_comes_again_is_made_anew_as_its_next_version(site):
+    """As where an instrument has one camera, or a whole night is transferred once more because it was corrupt."""
+    site.put_all()
+    site.go(5)
+    (before,) = site.l0s().items()
+    for origin in ORIGINS:
+        site.put(origin, content=site.changed(origin))
+    site.go(10)
+    ((name, told),) = site.l0s().items()
+    assert (name, told["version"], site.superseded()) == (before[0], 2, [name.replace(".fits", ".v1.fits")])
+    assert site.entry().state == "published"
+
+
+def test_another_exposure_in_the_place_of_one_leaves_its_l0_where_it_is(site):
+    """As where NIGHT is a link that leads to another night by now, or a counter began anew."""
+    site.put_all()
+    site.go(5)
+    (before,) = site.l0s()
+    first, second = (str(frame).encode() for frame in site.frames)
+    for origin in ORIGINS:
+        site.put(origin, content=site.contents[site.path(origin, 1)].replace(second, first))
+    site.go(10)
+    assert [told["version"] for told in site.l0s().values()] == [1, 1]
+    assert before in site.l0s()
+    assert site.superseded() == []
+
+
+def test_a_start_waits_for_no_file_system_that_does_not_answer(tmp_path):
+    watched = Watched(tmp_path, mounts=Mounts())
+    try:
+        holder = watched.block(watched.place)
+        watched.begin()
+        assert watched.health()[0] in (200, 503)
+        watched.process.send_signal(signal.SIGTERM)
+        assert watched.process.wait(PATIENCE) == 0
+        assert holder.poll() is None
+    finally:
+        watched.close()
