@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from assembler import __version__
-from assembler.errors import ConfigurationError
+from assembler.errors import ConfigurationError, OutputError
 from assembler.options import CORRECTIONS, HISTORY, INSTRUMENT, JOURNAL, default_journal, duration, load_corrections, load_named
 
 if TYPE_CHECKING:
@@ -106,6 +106,7 @@ def watch(
             told.info("answering", address=listen, port=server.port)
         wake = threading.Event()
         identity = lambda: this_process(__version__, time.time_ns())  # noqa: E731 - two words need no name of their own
+        keeper = Keeper(target, identity, told, wake.set)
         service = Service(
             _opening(
                 setup,
@@ -119,10 +120,11 @@ def watch(
                 told,
                 Signs(meters, health),
                 one_night,
+                keeper.is_first,
             ),
             lambda: _read(yaml, corrections),
             Parts(
-                keeper=Keeper(target, identity, told, wake.set),
+                keeper=keeper,
                 waker=Waker(wake.set, read_mountinfo, force=inotify),
                 notifier=Notifier.from_environment(os.environ),
                 health=health,
@@ -152,6 +154,7 @@ def _opening(
     log: "Log",
     signs: "Signs",
     is_night: bool | None,
+    is_first: Callable[[], bool],
 ) -> "Callable[[Callable[[], bool]], Watcher]":
     """Return what opens the watcher; a history that is wrong, and not merely away, is an error before."""
     from assembler.fits.writer import remove_abandoned
@@ -171,6 +174,9 @@ def _opening(
         with ExitStack() as opened:
             diary = Diary(Journal(journal, time.time_ns), setup.instrument, lambda: sorted(out.glob("*.fits")), time.time_ns, log)
             opened.callback(diary.close)  # unless all is well, so that the next attempt may take the journal
+            if is_first() and diary.has_l0_in(out):
+                told = "never had a watcher, and the journal knows L0s there; is it mounted?"
+                raise OutputError(f"{out}: {told} If it was emptied on purpose, begin with another journal ({journal})")
             diary.begin()
             watcher = Watcher(
                 setup,

@@ -20,6 +20,9 @@ KEPT = 30 * 86_400 * SECOND
 _MOST_OWED = 20_000
 
 
+_LAST = 20
+
+
 class Diary:
     """Notes what the watcher does. One thread uses it.
 
@@ -58,6 +61,14 @@ class Diary:
         except OutputError as error:
             self._fail(error)
             return []
+
+    def has_l0_in(self, directory: Path) -> bool:
+        """Tell whether the last L0s were made in a directory."""
+        try:
+            return any(Path(entry.l0).parent == directory for entry in self._journal.read.last(_LAST) if entry.l0)
+        except OutputError as error:
+            self._fail(error)
+            return False
 
     def note(self, name: ExposureName, state: State, detail: str = "", **known: Any) -> None:
         """Note a state, as `Journal.note` does; states that were passed over on the way are noted, too."""

@@ -81,6 +81,10 @@ class Keeper(threading.Thread):
         renewed = self._renewed
         return renewed is not None and self._clock() - renewed < self._term
 
+    def is_first(self) -> bool:
+        """Tell whether nobody is known to have had this lease before."""
+        return self._lease is not None and self._lease.number == 1
+
     def is_in_place(self) -> bool:
         """Tell whether the directory is on the file system on which the lease was taken, and not where that one was mounted."""
         try:

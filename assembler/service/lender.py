@@ -94,16 +94,24 @@ class Lender:
         self.answered()
         return max((sample.time for sample in told.values()), default=None)
 
-    def triggered(self, middles: Mapping[int | None, int]) -> dict[int | None, frozenset[str]]:
+    def triggered(self, middles: Mapping[int | None, int], now: int) -> dict[int | None, frozenset[str]]:
         """Return who took part in exposures, by frame, where the history tells.
+
+        Of an exposure after whose middle nothing was broadcast yet, nobody tells: the history lags, and what it has last may be
+        of the exposure before.
 
         Parameters
         ----------
         middles : mapping of int to int
             The middle of each exposure [ns].
+        now : int
+            [ns]
         """
         source = self.instrument.exposure.triggered
         if not source or not middles or (self.failure and self._clock() < self._ask_again):
+            return {}
+        newest = self.newest(now)
+        if newest is None:
             return {}
         try:
             told = self.lend().as_of([source], [unix_seconds(middle) for middle in middles.values()])
@@ -113,8 +121,10 @@ class Lender:
         self.answered()
         return {
             frame: triggered_origins(self.instrument, answer[source].value)
-            for frame, answer in zip(middles, told, strict=True)
-            if source in answer and answer[source].value.strip()  # nobody takes an exposure with no camera
+            for (frame, middle), answer in zip(middles.items(), told, strict=True)
+            if source in answer
+            and answer[source].value.strip()  # nobody takes an exposure with no camera
+            and newest >= unix_seconds(middle)
         }
 
     def close(self) -> None:

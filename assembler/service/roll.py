@@ -1,6 +1,6 @@
 """Who took part in the exposures in flight, as the keyword history tells it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from assembler.core.instants import SECOND
@@ -30,11 +30,14 @@ class RollCall:
     instrument : Instrument
     lender : Lender or None
         The keyword history; without one, nobody tells.
+    clock : callable
+        Returns the instant [ns], as the history tells it.
     """
 
-    def __init__(self, instrument: Instrument, lender: Lender | None) -> None:
+    def __init__(self, instrument: Instrument, lender: Lender | None, clock: Callable[[], int]) -> None:
         self._instrument = instrument
         self._lender = lender
+        self._clock = clock
         self._nights: dict[str, _Night] = {}
 
     def ask(self, night: str, flights: Iterable[Flight], now: int) -> Told:
@@ -47,7 +50,7 @@ class RollCall:
         unasked = [f for f in counted if f.frame not in asked.told or (asked.told[f.frame] is None and now >= asked.again)]
         middles = {f.frame: (i[0] + i[1]) // 2 for f in unasked if (i := f.interval(self._instrument))}
         if middles:
-            told = self._lender.triggered(middles)
+            told = self._lender.triggered(middles, self._clock())
             asked.told |= {frame: told.get(frame) for frame in middles}
             asked.again = now + _ASK_AGAIN
         return asked.told

@@ -115,7 +115,7 @@ class Watcher:
         )
         self._begun = self._recollection.begun
         self._notes = Notes(setup.instrument, self._diary, self.tracker.signature)
-        self._roll = RollCall(setup.instrument, self._lender)
+        self._roll = RollCall(setup.instrument, self._lender, self._clock)
         self._hold: dict[str, int] = {}
         self._unreadable: dict[str, int] = {}
         self._withdrawn: dict[str, str] = {}

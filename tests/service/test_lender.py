@@ -58,6 +58,7 @@ class Server:
         self.closed = True
 
 
+LATER = T0 + 1000 * SECOND
 AWAY = TelemetryError("the server is away")  # not to be tried again at once, so that nobody waits here
 
 
@@ -156,10 +157,17 @@ def test_one_that_goes_away_is_asked_again_after_pauses_that_double_up_to_a_limi
 
 def test_who_took_part_is_told_by_frame_where_the_history_tells(lender, server):
     middles = {1: T0, 2: T0 + 60 * SECOND, 3: T0 - SECOND, 4: T0 + 130 * SECOND, 5: T0 + 180 * SECOND}
-    assert lender.triggered(middles) == {1: {"green", "red"}, 2: {"green"}, 5: frozenset()}
-    assert server.asked == 1
-    assert lender.triggered({}) == {}
-    assert server.asked == 1
+    assert lender.triggered(middles, LATER) == {1: {"green", "red"}, 2: {"green"}, 5: frozenset()}
+    asked = server.asked
+    assert lender.triggered({}, LATER) == {}
+    assert server.asked == asked
+    lender.close()
+
+
+def test_a_history_that_lags_does_not_tell_of_an_exposure_what_it_knew_of_the_one_before(lender):
+    middles = {1: T0 + 10 * SECOND, 2: T0 + 65 * SECOND}
+    assert lender.triggered(middles, T0 + 61 * SECOND) == {1: {"green", "red"}}
+    assert lender.triggered(middles, LATER) == {1: {"green", "red"}, 2: {"green"}}
     lender.close()
 
 
@@ -172,7 +180,7 @@ def test_that_nobody_answers_is_never_raised(lender, server, clock):
         server.away = AWAY
         for _ in range(3):
             clock.now += 100
-            assert lender.triggered({1: T0}) == {}
+            assert lender.triggered({1: T0}, LATER) == {}
             assert lender.newest(T0) is None
             assert not lender.is_back(T0)
             lender.lend()
@@ -182,13 +190,13 @@ def test_that_nobody_answers_is_never_raised(lender, server, clock):
 def test_while_it_is_away_nobody_asks_who_took_part_before_the_pause_is_over(lender, server, clock):
     ask(lender)
     server.away = AWAY
-    lender.triggered({1: T0})
+    lender.triggered({1: T0}, LATER)
     asked = server.asked
-    assert lender.triggered({1: T0}) == {}
+    assert lender.triggered({1: T0}, LATER) == {}
     assert server.asked == asked
     server.away = None
     clock.now += 1
-    assert lender.triggered({1: T0}) == {1: {"green", "red"}}
+    assert lender.triggered({1: T0}, LATER) == {1: {"green", "red"}}
     assert lender.failure == ""
     lender.close()
 

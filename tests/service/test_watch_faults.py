@@ -466,6 +466,26 @@ def test_an_output_that_blocks_blocks_neither_health_nor_the_end(mounted):
     assert mounted.told() == {first: ("published", 1, 1), second: ("published", 1, 1)}
 
 
+def test_an_output_that_is_not_mounted_at_the_start_is_waited_for(watched):
+    """What stands for the mount point is the directory itself, with another one in its place."""
+    first, second = watched.frames
+    watched.begin()
+    watched.deliver(first)
+    watched.wait("published", frame=first)
+    watched.end()
+    mounted = watched.out.with_name("mounted")
+    watched.out.rename(mounted)
+    watched.start()
+    assert "is it mounted?" in watched.wait("watcher_cannot_go_on")["reason"]
+    watched.deliver(second)
+    assert [name for name in os.listdir(watched.out) if not name.startswith(".watcher.lease.")] == []
+    shutil.rmtree(watched.out)
+    mounted.rename(watched.out)
+    watched.wait("published", frame=second)
+    watched.end()
+    assert watched.told() == {first: ("published", 1, 1), second: ("published", 1, 1)}
+
+
 def test_a_second_watcher_that_is_not_to_wait_ends_with_one_clear_line(watched):
     first, _ = watched.frames
     watched.begin()

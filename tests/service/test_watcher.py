@@ -284,7 +284,7 @@ def test_what_waits_for_the_history_is_not_forgotten_with_its_night(tmp_path, qu
 
 def test_who_was_triggered_is_all_that_an_exposure_waits_for(tmp_path, quick):
     site = Site(tmp_path, quick)
-    site.history = Switched(Memory({"kpfconfig.TRIGTARG": {1e9: "Green,Guide"}}))
+    site.history = Switched(Memory({"kpfconfig.TRIGTARG": {1e9: "Green,Guide"}, "kpfexpose.EXPTIME": {site.now / 1e9: "30"}}))
     for origin in ("green", "guide"):
         site.put(origin)
     site.go(3.5)
@@ -529,7 +529,8 @@ def test_a_clock_that_is_set_is_told_and_changes_nothing(site):
 def test_an_announced_file_is_found_in_a_night_that_is_not_active_and_nothing_there_is_made_again(tmp_path, quick):
     site = Site(tmp_path, quick, exposures=2, root=True)
     announced: dict[float, str] = {}
-    site.history = Switched(Memory({"kpfgreen.FITSFILE": announced, "kpfconfig.TRIGTARG": {1e9: "Green"}}))
+    told = {"kpfgreen.FITSFILE": announced, "kpfconfig.TRIGTARG": {1e9: "Green"}, "kpfexpose.EXPTIME": {site.now / 1e9: "30"}}
+    site.history = Switched(Memory(told))
     site.put("green", 0)
     site.go(5)
     for day in range(22, 27):
