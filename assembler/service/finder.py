@@ -117,6 +117,32 @@ def find_paths(instrument: Instrument, paths: Mapping[str, str], missing: Sequen
     return Found(instrument=instrument, subs=subs, missing=(*missing, *lost), frame=frame)
 
 
+def is_of_exposure(origin: Origin, path: str, named: int | None, frame: int | None, interval: tuple[int, int] | None) -> bool:
+    """Tell whether a sub-FITS that need not be whole is that of an exposure, by its name or by its primary header.
+
+    Parameters
+    ----------
+    origin : Origin
+    path : str
+    named : int or None
+        The frame in its name.
+    frame : int or None
+        The exposure's.
+    interval : (int, int) or None
+        The exposure's begin and end [ns].
+    """
+    if origin.match == "frame" and named is not None:
+        return named == frame
+    try:
+        primary = scan_primary(path)
+    except InputError:
+        return False
+    if origin.match == "frame":
+        return frame_of(origin, primary) == frame
+    times = read_candidate(origin, primary, SCALES)[0]
+    return interval is not None and times.is_interval and times.shared_with(*interval) is not None
+
+
 def file_times(exposure: Exposure) -> tuple[tuple[Candidate, ...], tuple[Finding, ...]]:
     """Return begin and end as each attached sub-FITS tells them."""
     read = [read_candidate(origin, sub, SCALES) for origin, sub in exposure.attached]

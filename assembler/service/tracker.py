@@ -5,15 +5,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from assembler.core.candidates import Candidate, read_candidate
+from assembler.core.candidates import read_candidate
 from assembler.core.exposure import Missing, frame_of
 from assembler.core.instants import SECOND
 from assembler.core.instrument import Instrument, Origin
 from assembler.core.readiness import Arrival
 from assembler.core.settling import Course, Decision, Look, Rules, Signature, decide, follow
-from assembler.errors import InputError
-from assembler.fits.blocks import scan_primary
 from assembler.fits.complete import Completeness, look
+from assembler.service.finder import is_of_exposure
 from assembler.service.scales import SCALES
 from assembler.service.scanner import Spotted
 
@@ -178,7 +177,8 @@ class Tracker:
     def unfinished(self, night: str, origin: Origin, frame: int | None, interval: tuple[int, int] | None) -> Missing | None:
         """Say why the sub-FITS of an origin is not there although its file is: the one of a frame, or of an interval [ns]."""
         for path, followed in sorted(self._nights[night].followed.items()) if night in self._nights else ():
-            if followed.spotted.origin != origin.name or not self._is_meant(origin, followed, frame, interval):
+            one = followed.spotted
+            if one.origin != origin.name or not is_of_exposure(origin, path, one.frame, frame, interval):
                 continue
             reason = followed.decision.reason or "still-growing"
             return Missing(origin=origin.name, reason=reason, message=followed.told or f"{path} is not settled yet")
@@ -224,19 +224,6 @@ class Tracker:
             stall=max(self._settling, (origin.readout + self._instrument.margin) // 2),
             pace=_PACE_COMPRESSED if seen.compressed else _PACE,
         )
-
-    def _is_meant(self, origin: Origin, followed: Followed, frame: int | None, interval: tuple[int, int] | None) -> bool:
-        one = followed.spotted
-        if origin.match == "frame" and one.frame is not None:
-            return one.frame == frame
-        try:
-            primary = scan_primary(one.path)
-        except InputError:
-            return False
-        if origin.match == "frame":
-            return frame_of(origin, primary) == frame
-        times: Candidate = read_candidate(origin, primary, SCALES)[0]
-        return interval is not None and times.is_interval and times.shared_with(*interval) is not None
 
 
 def _check(night: _Night, path: str, now: int) -> None:

@@ -1,0 +1,50 @@
+"""The exposures of a night that is over: put together as one by one, and as they are when they come in any order."""
+
+import random
+import time
+
+import kpf_night
+import pytest
+
+from assembler.core.instants import SECOND
+from assembler.core.rehearsal import write_script
+from assembler.errors import InputError
+from assembler.service.finder import find_night
+from assembler.service.simulator import play, prepare_target, read_recordings
+from assembler.service.survey import survey_night
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_night_with_trouble_is_put_together_as_frame_by_frame(kpf, tmp_path, seed):
+    recorded = kpf_night.make_night(tmp_path / "recorded", exposures=20, shape=(4, 4))
+    minute = dict.fromkeys(kpf_night.PATHS, 60 * SECOND)
+    recordings = read_recordings(kpf, recorded.directory)
+    script = write_script(recordings, random.Random(seed), deadlines=minute, trust=kpf.exposure.trust, trouble=1.0)
+    target = prepare_target(recorded.directory, tmp_path / "played", script)
+    play(script, recorded.directory, target, clock=time.monotonic, sleep=time.sleep, speed=float("inf"))
+    survey = survey_night(kpf, target)
+    for task in survey.tasks:
+        found = find_night(kpf, target, task.frame)
+        assert {origin: sub.path for origin, sub in found.subs.items()} == dict(task.paths)
+        assert {(m.origin, m.reason) for m in found.missing} == {(m.origin, m.reason) for m in task.missing}
+    expected = {e.frame: set(e.files) for e in script.expectations if e.frame is not None and e.files}
+    assert {task.frame: {origin for origin, _ in task.paths} for task in survey.tasks} == expected
+    strays = {str(target / path) for e in script.expectations if e.state == "orphan" for path in e.files.values()}
+    assert strays <= {stray.path for stray in survey.strays}
+
+
+def test_frames_that_nobody_has_are_gaps_and_broken_files_of_no_exposure_are_strays(kpf, tmp_path):
+    night = kpf_night.make_night(tmp_path, exposures=5, shape=(4, 4))
+    for path in night.sub_fits(night.frames[1]).values():
+        path.unlink()
+    for path in night.sub_fits(night.frames[2]).values():
+        path.write_bytes(path.read_bytes()[:4000])
+    survey = survey_night(kpf, night.directory)
+    assert [task.frame for task in survey.tasks] == [night.frames[0], night.frames[3], night.frames[4]]
+    assert survey.gaps == ((night.frames[1], night.frames[2]),)
+    assert {stray.path for stray in survey.strays} == {str(path) for path in night.sub_fits(night.frames[2]).values()}
+
+
+def test_a_night_that_is_not_there_is_one_clear_error(kpf, tmp_path):
+    with pytest.raises(InputError, match="there is no such directory"):
+        survey_night(kpf, tmp_path / "nowhere")
