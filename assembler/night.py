@@ -35,6 +35,7 @@ _COLUMNS = ("night", "frame", "state", "version", "l0", "errors", "warnings", "m
 @CORRECTIONS
 @click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Processes side by side [default: the processors there are].")
 @click.option("--frames", metavar="LIST", help="Only these, such as 215921,215930-215940.")
+@click.option("--only-missing", is_flag=True, help="Only exposures without any L0 in DIR; the others are not even compared.")
 @click.option("--supersede", metavar="REASON", help="Replace L0s that are there and differ by newer versions; the old ones are kept.")
 @click.option("--report", metavar="FILE", help="Write what came of every exposure there, as JSON (.json) or CSV (.csv).")
 @JSON
@@ -47,6 +48,7 @@ def night(
     corrections: str | None,
     jobs: int | None,
     frames: str | None,
+    only_missing: bool,
     supersede: str | None,
     report: str | None,
     as_json: bool,
@@ -62,7 +64,7 @@ def night(
     """  # noqa: D301 - click's own mark for lines that are not to be joined
     from assembler.service.night import Order, make_night
     from assembler.service.replay import open_history
-    from assembler.service.survey import survey_night
+    from assembler.service.survey import survey_night, without_l0
 
     if report is not None and not report.endswith(_SUFFIXES):
         raise ConfigurationError(f"--report {report}: a report is written as {' or '.join(_SUFFIXES)}")
@@ -79,11 +81,14 @@ def night(
         for directory in dict.fromkeys(os.path.abspath(told) for told in nights):
             survey = survey_night(instrument, Path(directory))
             surveys.append(survey)
+            target = Path(out) if out is not None else Path(directory) / instrument.output
             tasks = [task for task in survey.tasks if wanted is None or task.frame in wanted]
+            if only_missing:
+                tasks = without_l0(tasks, target, instrument)
             order = Order(
                 instrument=instrument,
                 corrections=wrong,
-                out=Path(out) if out is not None else Path(directory) / instrument.output,
+                out=target,
                 opening=partial(open_history, history, seconds) if history is not None else None,
                 patience=seconds,
                 supersede=supersede,

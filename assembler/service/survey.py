@@ -1,6 +1,7 @@
 """The exposures of a night that is over: which sub-FITS there are, which of them belong together, and which belong to nothing."""
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -12,6 +13,8 @@ from assembler.core.readiness import Arrival, Flight, sort_arrivals
 from assembler.errors import InputError
 from assembler.fits.complete import look
 from assembler.service.finder import fitting_files, is_of_exposure
+from assembler.service.journal_l0s import read_l0s
+from assembler.service.journal_reader import ExposureName
 from assembler.service.scales import SCALES
 
 _WHOLE = ("complete", "trailing")
@@ -35,6 +38,11 @@ class Task:
     def label(self) -> str:
         """What people call it."""
         return str(self.frame) if self.frame is not None else self.first
+
+    def name(self, instrument: Instrument) -> ExposureName:
+        """Return what the journal knows it by."""
+        first = "" if self.frame is not None else self.first
+        return ExposureName(instrument=instrument.name, night=self.night, frame=self.frame, first=first)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +111,13 @@ def survey_night(instrument: Instrument, night: Path) -> Survey:
     strays += [Stray(origin=a.origin, path=a.path, reason="the exposure has another sub-FITS of that origin") for a in there.doubles]
     strays += [Stray(origin=b.origin, path=b.path, reason=b.message) for b in broken if b.message not in used]
     return Survey(night=os.path.abspath(night), tasks=tuple(tasks), strays=tuple(strays), gaps=_gaps([t.frame for t in tasks]))
+
+
+def without_l0(tasks: Iterable[Task], out: Path, instrument: Instrument) -> list[Task]:
+    """Return the tasks whose exposures have no L0 in a directory; what is no L0 of this instrument counts for nothing."""
+    l0s, _ = read_l0s(sorted(out.glob("*.fits")), instrument)
+    known = {l0.name.key for l0 in l0s}
+    return [task for task in tasks if task.name(instrument).key not in known]
 
 
 def _task(instrument: Instrument, night: Path, flight: Flight, broken: list[_Broken]) -> Task:

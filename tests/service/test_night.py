@@ -69,6 +69,15 @@ def test_an_exposure_is_the_same_as_when_it_is_assembled_alone(recorded, tmp_pat
     assert [(e["frame"], e["state"]) for e in told["nights"][0]["exposures"]] == [(frame, "same"), (frame + 2, "made"), (frame + 3, "made")]
 
 
+def test_only_what_has_no_l0_is_made_when_that_is_asked(recorded, tmp_path):
+    few = f"{recorded.frames[0]}-{recorded.frames[8]}"
+    assert run(recorded, tmp_path / "out", "--frames", few).returncode == 0
+    rest = run(recorded, tmp_path / "out", "--only-missing")
+    assert rest.stderr.splitlines()[-1].startswith("3 exposures: 3 made")
+    check(tmp_path / "out", 12)
+    assert run(recorded, tmp_path / "out", "--only-missing").stderr.splitlines()[-1].startswith("0 exposures: nothing to do")
+
+
 def test_killed_at_random_moments_and_run_again_each_l0_is_there_once(recorded, tmp_path):
     chance = random.Random(1)
     for _ in range(6):
