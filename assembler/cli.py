@@ -16,6 +16,7 @@ import click
 
 from assembler import __version__, console
 from assembler.errors import AssemblerError, ConfigurationError, InputError, VerificationError
+from assembler.init import init
 from assembler.night import night
 from assembler.options import CORRECTIONS, HISTORY, INSTRUMENT, JSON, duration, load_corrections, load_named, stopped_by_signals
 from assembler.simulate import simulate
@@ -225,6 +226,7 @@ def telemetry() -> None:
 
 
 command.add_command(night)
+command.add_command(init)
 command.add_command(simulate)
 command.add_command(status)
 command.add_command(watch)

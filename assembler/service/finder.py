@@ -5,7 +5,6 @@ missing for half a minute.
 """
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from assembler.core.candidates import Candidate, by_trust, read_candidate
 from assembler.core.exposure import Exposure, Missing, SubFits, collect, frame_of
 from assembler.core.findings import Finding
 from assembler.core.instrument import Instrument, Origin
+from assembler.core.patterns import path_fits, pattern_of
 from assembler.errors import ConfigurationError, InputError
 from assembler.fits.blocks import scan, scan_primary
 from assembler.service.scales import SCALES
@@ -156,7 +156,7 @@ def fitting_files(origin: Origin, night: Path) -> list[tuple[str, int | None]]:
     """
     folder, _, base = origin.files.rpartition("/")
     directory = night / folder
-    pattern = _regex(base)
+    pattern = pattern_of(base)
     try:
         names = names_in(directory)
     except OSError:
@@ -169,8 +169,7 @@ def fitting_files(origin: Origin, night: Path) -> list[tuple[str, int | None]]:
 
 def fits_pattern(origin: Origin, path: str) -> bool:
     """Tell whether a path ends as an origin's pattern says, with as many directories as the pattern has."""
-    depth = origin.files.count("/") + 1
-    return bool(_regex(origin.files).fullmatch("/".join(path.split("/")[-depth:])))
+    return path_fits(origin.files, path)
 
 
 def names_in(directory: Path) -> list[str]:
@@ -206,12 +205,6 @@ def _frame_in(origin: Origin, path: str) -> int | None:
         return frame_of(origin, scan_primary(path))
     except InputError:
         return None
-
-
-def _regex(pattern: str) -> re.Pattern[str]:
-    parts = re.split(r"(\*|\{frame\})", pattern)
-    told = {"*": "[^/]*", "{frame}": r"(?P<frame>\d{1,18})"}
-    return re.compile("".join(told.get(part, re.escape(part)) for part in parts), re.DOTALL)
 
 
 def _interval(instrument: Instrument, exposure: Exposure) -> tuple[int, int] | None:

@@ -1,0 +1,124 @@
+"""The first draft of an instrument: what sample sub-FITS of one exposure let its YAML say, as a value."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from assembler.core.draft_cards import alike, amplifier_rules, frame_card, origin_extensions, origin_times, settle_names
+from assembler.core.draft_names import SampleFile, file_patterns, origin_cards, origin_names, origin_prefixes
+from assembler.core.exposure import SubFits
+from assembler.core.instants import SECOND
+from assembler.core.instrument import ExposureRule, Instrument, Origin
+from assembler.core.primary import reserved_names
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """What samples let a YAML say.
+
+    Attributes
+    ----------
+    instrument : Instrument
+        Everything that the YAML says.
+    samples : tuple of (str, str)
+        Origin and file name of each sample.
+    alike : tuple of str
+        Keywords that are the same in all samples, so that they might be shared. One exposure does not tell whether they always are.
+    """
+
+    instrument: Instrument
+    samples: tuple[tuple[str, str], ...]
+    alike: tuple[str, ...]
+
+
+def draft_instrument(samples: Sequence[SampleFile]) -> Draft:
+    """Decide what the YAML of an instrument says, from one sub-FITS of each origin, all of one exposure.
+
+    Raises
+    ------
+    ConfigurationError
+        When two samples cannot be told apart.
+    """
+    names = origin_names(samples)
+    subs = [s.sub for s in samples]
+    extensions = origin_extensions(samples, names)
+    frames = _frames(subs)
+    patterns = file_patterns(samples, [number for _, number in frames])
+    origins = []
+    for index, (prefix, (flag, file)) in enumerate(zip(origin_prefixes(names), origin_cards(names), strict=True)):
+        amplifiers, cards = amplifier_rules(subs[index], extensions[index])
+        origins.append(
+            Origin(
+                name=names[index],
+                prefix=prefix,
+                flag=flag,
+                file_card=file,
+                files=patterns[index],
+                match="frame",
+                frame=frames[index][0],
+                triggered="",
+                extensions=extensions[index],
+                amplifiers=amplifiers,
+                amplifier_cards=cards,
+                renames={},
+                times=origin_times(subs[index]),
+            )
+        )
+    instrument = _instrument(subs, _matched(origins))
+    renames = settle_names(instrument, subs)
+    instrument = replace(instrument, origins=tuple(replace(o, renames=own) for o, own in zip(instrument.origins, renames, strict=True)))
+    return Draft(
+        instrument=instrument,
+        samples=tuple((name, sub.name) for name, sub in zip(names, subs, strict=True)),
+        alike=alike(subs, reserved_names(instrument)),
+    )
+
+
+def _frames(subs: Sequence[SubFits]) -> list[tuple[str, int | None]]:
+    """Return the frame card and number of each; none for those that count otherwise than most do."""
+    told = [frame_card(sub) for sub in subs]
+    common = Counter(number for _, number in told if number is not None).most_common(1)
+    return [(keyword, number) if common and number == common[0][0] else ("", None) for keyword, number in told]
+
+
+def _matched(origins: Sequence[Origin]) -> tuple[Origin, ...]:
+    """Match by time those that have an interval and no frame number, where another one has a number."""
+
+    def framed(origin: Origin) -> bool:
+        return bool(origin.frame) or "{frame}" in origin.files
+
+    def timed(origin: Origin) -> bool:
+        return bool(origin.times.begin and (origin.times.end or origin.times.elapsed))
+
+    if not any(map(framed, origins)):
+        return tuple(origins)
+    return tuple(replace(o, match="time") if timed(o) and not framed(o) else o for o in origins)
+
+
+def _instrument(subs: Sequence[SubFits], origins: tuple[Origin, ...]) -> Instrument:
+    name = _told(subs, "INSTRUME") or _told(subs, "TELESCOP") or "instrument"
+    short = re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_-")[:30] or "L0"
+    timed = any(o.times.begin for o in origins)
+    by_frame = sorted(origins, key=lambda o: o.match != "frame")  # who counts its own frames is seldom the one to trust
+    interval = [o.name for o in by_frame if o.times.begin and (o.times.end or o.times.elapsed)]
+    begun = [o.name for o in origins if o.times.begin and o.name not in interval]
+    return Instrument(
+        name=name,
+        filename=f"{short}.{{date}}.{{seconds}}.fits" if timed else "{stem}_l0.fits",
+        output=".",
+        missing="omit",
+        shared=frozenset(),
+        exposure=ExposureRule(
+            begin=None, end=None, settling=0, triggered="", trust=(*interval, *begun) or tuple(o.name for o in origins), durations=()
+        ),
+        origins=origins,
+        snapshots=(),
+        table=(),
+        margin=60 * SECOND,
+    )
+
+
+def _told(subs: Sequence[SubFits], keyword: str) -> str:
+    values = (sub.hdus[0].value(keyword) for sub in subs)
+    return next((v.strip() for v in values if isinstance(v, str) and v.strip() and v.isascii() and v.isprintable()), "")

@@ -1,0 +1,144 @@
+"""The first draft of an instrument as the text of its YAML, with comments; what a header says is quoted where YAML would misread it."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from textwrap import wrap
+
+from assembler.core.draft import Draft
+from assembler.core.instants import SECOND, UNITS
+from assembler.core.instrument import AmplifierCard, Instrument, Origin, OriginTimes
+
+_WIDTH = 120
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+_WORDS = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
+_UNIT_NAMES = {length: name for name, length in UNITS.items()}
+
+
+def write_draft(draft: Draft) -> str:
+    """Return the text of the YAML that says what a draft says.
+
+    Every text in it is printable ASCII, whatever the headers have.
+    """
+    instrument = draft.instrument
+    lines = [
+        *_comment(
+            "A first draft by assembler init, from one exposure. Look through it: what one exposure has may be otherwise in the next. "
+            "docs/instrument-yaml.md tells what else there is: telemetry, the exposure service, tolerances.",
+        ),
+        "#",
+        *(f"#     {scalar(name)}: {scalar(_printable(file))}" for name, file in draft.samples),
+        "",
+        f"instrument: {scalar(instrument.name)}",
+        *_comment(_about_filename(instrument)),
+        f"filename: {scalar(instrument.filename)}",
+        "",
+        *_shared(draft.alike),
+    ]
+    if len(instrument.origins) > 1:
+        lines += ["# Whose begin and end count, most trusted first.", "exposure:"]
+        lines += [*_sequence("  trust", instrument.exposure.trust), ""]
+    lines += ["origins:"]
+    for origin in instrument.origins:
+        lines += [f"  {line}".rstrip() for line in _origin(origin)]
+    return "\n".join(lines) + "\n"
+
+
+def scalar(value: str | int) -> str:
+    r"""Return a value as YAML reads it back: plain where that is a word, or else in quotes.
+
+    >>> scalar("SCI"), scalar("SCI,1"), scalar("no"), scalar('a "b\\c'), scalar(3)
+    ('SCI', '"SCI,1"', '"no"', '"a \\"b\\\\c"', '3')
+    """
+    if isinstance(value, int):
+        return str(value)
+    if _PLAIN.fullmatch(value) and value.lower() not in _WORDS:
+        return value
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _about_filename(instrument: Instrument) -> str:
+    if "{stem}" in instrument.filename:
+        return "No card that tells a time was found; {stem} is the name of the first sub-FITS up to its first dot."
+    return "{date} and {seconds} are those of DATE-BEG; there are {frame} and {stem}, too."
+
+
+def _shared(keywords: Iterable[str]) -> list[str]:
+    listed = wrap(", ".join(keywords), width=_WIDTH - 10, break_long_words=False, break_on_hyphens=False)
+    if not listed:
+        return []
+    told = "The same in all samples. Those that are so in every exposure may be shared: written once, without a prefix."
+    if len(listed) == 1:
+        return [*_comment(told), f"# shared: [{listed[0]}]", ""]
+    return [*_comment(told), "# shared: [", *(f"#   {line}" for line in listed), "# ]", ""]
+
+
+def _origin(origin: Origin) -> Iterator[str]:
+    yield f"{scalar(origin.name)}:"
+    yield f"  prefix: {scalar(origin.prefix)}"
+    yield f"  flag: {scalar(origin.flag)}"
+    yield f"  file: {scalar(origin.file_card)}"
+    yield f"  files: {scalar(origin.files)}"
+    if origin.match != "frame":
+        yield "  match: time  # it counts its own frames, or none"
+    elif not origin.frame and "{frame}" not in origin.files:
+        yield "  # Nothing tells its frame number: give its files to assemble. A night needs {frame} in files, or a frame keyword."
+    if origin.frame:
+        yield f"  frame: {scalar(origin.frame)}"
+    if origin.extensions:
+        yield from _mapping("  extensions", {e.name: e.hdu for e in origin.extensions})
+    if origin.amplifiers:
+        yield "  amplifiers:  # numbered alike, and as many as there are; is the lowest number the first amplifier?"
+        yield from _sequence("    extensions", origin.amplifiers)
+        yield "    cards:"
+        for rule in origin.amplifier_cards:
+            yield from _amplifier_cards(rule)
+    yield from _times(origin.times)
+    if origin.renames:
+        yield "  renames:  # keywords that the rule would cut to one name or to one that is taken, and HIERARCH cards"
+        yield from (f"    {scalar(keyword)}: {scalar(name)}" for keyword, name in origin.renames.items())
+
+
+def _amplifier_cards(rule: AmplifierCard) -> Iterator[str]:
+    yield f"      {scalar(rule.pattern)}:"
+    yield f"        name: {scalar(rule.name)}"
+    yield "        modes:"
+    for mode, numbers in rule.modes.items():
+        yield from _mapping(f"          {mode}", numbers)
+
+
+def _times(times: OriginTimes) -> Iterator[str]:
+    if not times.begin:
+        yield "  # No card that tells its begin was found; times: {begin: KEYWORD, end: KEYWORD} says which."
+        return
+    told: dict[str, str | int] = {"begin": times.begin}
+    if times.end:
+        told["end"] = times.end
+    if times.elapsed:
+        told |= {"elapsed": times.elapsed, "unit": _UNIT_NAMES.get(times.elapsed_unit, _UNIT_NAMES[SECOND])}
+    if times.form != "iso":
+        told["form"] = times.form
+    yield from _mapping("  times", told)
+
+
+def _mapping(key: str, pairs: Mapping[str, str | int]) -> Iterator[str]:
+    """Write a mapping in one line where it goes, or else in one for each."""
+    told = [f"{scalar(name)}: {scalar(value)}" for name, value in pairs.items()]
+    line = f"{key}: {{{', '.join(told)}}}"
+    indent = " " * (len(key) - len(key.lstrip()) + 2)
+    yield from [line] if len(line) <= _WIDTH else [f"{key}:", *(indent + each for each in told)]
+
+
+def _sequence(key: str, values: Iterable[str]) -> Iterator[str]:
+    told = [scalar(value) for value in values]
+    line = f"{key}: [{', '.join(told)}]"
+    indent = " " * (len(key) - len(key.lstrip()) + 2)
+    yield from [line] if len(line) <= _WIDTH else [f"{key}:", *(f"{indent}- {each}" for each in told)]
+
+
+def _comment(text: str) -> list[str]:
+    return [f"# {line}" for line in wrap(text, width=_WIDTH - 2)]
+
+
+def _printable(text: str) -> str:
+    return re.sub(r"[^ -~]", "?", text)

@@ -1,0 +1,94 @@
+"""`assembler init`: what it prints assembles the samples with no edit; what it cannot settle is told."""
+
+import kpf_night
+import pytest
+
+from assembler.cli import run
+
+
+@pytest.fixture
+def call(monkeypatch, capsys, tmp_path):
+    """Return what runs a command in this process: (exit code, standard output, standard error)."""
+
+    def invoke(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["assembler", *map(str, words)])
+        code = run()
+        return code, *capsys.readouterr()
+
+    return invoke
+
+
+def write(path, *primary, name="SCI"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    head = [kpf_night.card("SIMPLE", True), kpf_night.card("BITPIX", 8), kpf_night.card("NAXIS", 0)]
+    image = ["XTENSION= 'IMAGE   '", kpf_night.card("BITPIX", 8), kpf_night.card("NAXIS", 0)]
+    image += [kpf_night.card("PCOUNT", 0), kpf_night.card("GCOUNT", 1), kpf_night.card("EXTNAME", name)]
+    with path.open("wb") as stream:
+        kpf_night.write_hdu(stream, [*head, *primary])
+        kpf_night.write_hdu(stream, image)
+    return path
+
+
+BEGIN = (kpf_night.card("DATE-BEG", "2024-04-22T08:00:00.5"), kpf_night.card("EXPTIME", 10.0))
+
+
+@pytest.mark.parametrize("amplifiers", [2, 4])
+def test_what_it_prints_passes_lint_and_assembles_the_samples(call, tmp_path, amplifiers):
+    night = kpf_night.make_night(tmp_path, amplifiers=amplifiers)
+    samples = sorted(night.sub_fits(night.frames[0]).values())
+    code, text, told = call("init", *samples)
+    assert code == 0
+    assert told.startswith("5 origins, ")
+    yaml = tmp_path / "my.yaml"
+    yaml.write_text(text)
+    assert call("plan", "--lint", "-i", yaml)[0] == 0
+    assert call("plan", "--lint", "-i", yaml, *samples)[0] == 0
+    code, path, _ = call("assemble", "-i", yaml, "--out", tmp_path / "out", *samples)
+    assert code == 0
+    assert call("verify", path.strip())[0] == 0
+    assert call("assemble", "-i", yaml, "--out", tmp_path / "again", night.directory, "--frame", night.frames[0])[0] == 0
+
+
+def test_an_origin_is_called_as_it_is_told(call, tmp_path):
+    sample = write(tmp_path / "x.fits", *BEGIN)
+    code, text, _ = call("init", f"Blue={sample}")
+    assert code == 0
+    assert "\n  Blue:\n    prefix: BL\n" in text
+
+
+def test_a_broken_sample_is_refused_in_one_line(call, tmp_path):
+    (tmp_path / "x.fits").write_bytes(b"no FITS")
+    code, text, told = call("init", tmp_path / "x.fits")
+    assert (code, text, told.count("\n")) == (3, "", 1)
+
+
+def test_a_name_that_no_yaml_can_hold_is_refused_in_one_line(call, tmp_path):
+    sample = write(tmp_path / "x.fits", *BEGIN)
+    odd = sample.rename(tmp_path / "x\udcff.fits")
+    code, text, told = call("init", odd)
+    assert (code, text, told.count("\n")) == (3, "", 1)
+
+
+def test_one_sample_twice_is_refused(call, tmp_path):
+    sample = write(tmp_path / "x.fits", *BEGIN)
+    code, text, told = call("init", sample, sample)
+    assert (code, text) == (2, "")
+    assert "is given 2 times" in told
+
+
+def test_a_sample_of_another_exposure_is_told(call, tmp_path):
+    one = write(tmp_path / "one_a.fits", *BEGIN, name="A")
+    other = write(tmp_path / "two_b.fits", kpf_night.card("DATE-BEG", "2024-04-23T09:10:11.5"), kpf_night.card("EXPTIME", 10.0), name="B")
+    code, text, told = call("init", one, other)
+    assert code == 1
+    assert "other-exposure" in told
+    assert text.startswith("# A first draft")
+
+
+def test_what_no_yaml_can_settle_is_told_and_the_yaml_is_written_all_the_same(call, tmp_path):
+    sample = write(tmp_path / "x.fits", *BEGIN, kpf_night.card("LAMP", 1), kpf_night.card("LAMP", 2))
+    code, text, told = call("init", sample)
+    assert code == 1
+    assert "duplicate-keyword" in told
+    (tmp_path / "my.yaml").write_text(text)
+    assert call("assemble", "-i", tmp_path / "my.yaml", "--out", tmp_path, sample)[0] == 0
