@@ -24,7 +24,8 @@ class Draft:
     samples : tuple of (str, str)
         Origin and file name of each sample.
     alike : tuple of str
-        Keywords that are the same in all samples, so that they might be shared. One exposure does not tell whether they always are.
+        Keywords that are the same in all primaries without data, so that they might be shared; one exposure does not tell whether
+        they always are.
     """
 
     instrument: Instrument

@@ -115,10 +115,10 @@ def amplifier_rules(sub: SubFits, extensions: Sequence[Extension]) -> tuple[tupl
 
 
 def alike(subs: Sequence[SubFits], reserved: Collection[str]) -> tuple[str, ...]:
-    """Return the keywords that all primaries have once, with one value."""
-    if len(subs) < 2 or any(s.hdus[0].length for s in subs):
+    """Return the keywords that all primaries without data have once, with one value."""
+    headers = [[r for r in s.hdus[0].records() if r.kind == "value"] for s in subs if not s.hdus[0].length]
+    if len(headers) < 2:
         return ()
-    headers = [[r for r in s.hdus[0].records() if r.kind == "value"] for s in subs]
     often = [Counter(r.keyword for r in header) for header in headers]
     told = [{(r.keyword, repr(r.value)) for r in header} for header in headers]
     return tuple(

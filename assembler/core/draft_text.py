@@ -67,7 +67,7 @@ def _shared(keywords: Iterable[str]) -> list[str]:
     listed = wrap(", ".join(keywords), width=_WIDTH - 10, break_long_words=False, break_on_hyphens=False)
     if not listed:
         return []
-    told = "The same in all samples. Those that are so in every exposure may be shared: written once, without a prefix."
+    told = "The same in all primaries. Those that are so in every exposure may be shared: written once, without a prefix."
     if len(listed) == 1:
         return [*_comment(told), f"# shared: [{listed[0]}]", ""]
     return [*_comment(told), "# shared: [", *(f"#   {line}" for line in listed), "# ]", ""]

@@ -1,5 +1,6 @@
 """The first draft of an instrument: whatever samples say, its YAML is read back as it is meant, and settles their names."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import memory
@@ -66,7 +67,7 @@ def merged(instrument, subs):
         findings += told
         if all(c.hdu.index for c in chosen):
             primaries.append(Primary(origin=origin, path=sub.path, hdu=sub.hdus[0], extensions={c.name: c.hdu for c in chosen}))
-    return exposure, [*findings, *merge_primaries(primaries, (), reserved_names(instrument)).findings]
+    return exposure, [*findings, *merge_primaries(primaries, instrument.shared, reserved_names(instrument)).findings]
 
 
 @given(SUBS)
@@ -165,3 +166,13 @@ def test_a_time_that_cannot_be_read_is_not_taken():
     cards = ["DATE-BEG= '2024-13-45T00:00:00'", "DATE-OBS= '2024-04-22'", "MJD-OBS = 60422.5", "EXPTIME = 1500 / [ms] open"]
     times = draft_instrument(sample_files([memory.sub_fits("/n/a.fits", [(cards, 0)])])).instrument.origins[0].times
     assert (times.begin, times.form, times.elapsed, times.elapsed_unit) == ("MJD-OBS", "mjd", "EXPTIME", 10**6)
+
+
+@given(SUBS)
+def test_what_may_be_shared_is_shared_without_a_finding(subs):
+    try:
+        draft = draft_instrument(sample_files(subs))
+    except ConfigurationError:
+        return
+    instrument = replace(draft.instrument, shared=frozenset(draft.alike))
+    assert [f for f in merged(instrument, subs)[1] if f.code.startswith("shared-")] == []
