@@ -230,7 +230,21 @@ def test_telemetry_load_reads_json_lines_by_their_suffix(call, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "words", [[], ["assemble"], ["plan"], ["verify"], ["explain"], ["simulate"], ["status"], ["telemetry"], ["telemetry", "load"]]
+    "words",
+    [
+        [],
+        ["assemble"],
+        ["plan"],
+        ["verify"],
+        ["explain"],
+        ["simulate"],
+        ["status"],
+        ["watch"],
+        ["night"],
+        ["init"],
+        ["telemetry"],
+        ["telemetry", "load"],
+    ],
 )
 def test_every_command_has_help_with_an_example(call, words):
     code, out, _ = call(*words, "--help")

@@ -1,5 +1,7 @@
 """`assembler init`: what it prints assembles the samples with no edit; what it cannot settle is told."""
 
+import json
+
 import kpf_night
 import pytest
 
@@ -92,3 +94,10 @@ def test_what_no_yaml_can_settle_is_told_and_the_yaml_is_written_all_the_same(ca
     assert "duplicate-keyword" in told
     (tmp_path / "my.yaml").write_text(text)
     assert call("assemble", "-i", tmp_path / "my.yaml", "--out", tmp_path, sample)[0] == 0
+
+
+def test_as_json_it_is_the_same_yaml_with_the_findings(call, tmp_path):
+    sample = write(tmp_path / "cam.fits", *BEGIN)
+    _, text, _ = call("init", sample)
+    code, told, _ = call("init", sample, "--json")
+    assert (code, json.loads(told)) == (0, {"yaml": text, "findings": []})
