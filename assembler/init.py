@@ -9,6 +9,7 @@ import click
 
 from assembler import __version__, console
 from assembler.errors import ConfigurationError, InputError
+from assembler.options import JSON
 
 if TYPE_CHECKING:
     from assembler.core.draft import Draft
@@ -20,7 +21,8 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,19}")
 
 @click.command()
 @click.argument("samples", nargs=-1, required=True, metavar="[ORIGIN=]SUBFITS...")
-def init(samples: tuple[str, ...]) -> int:
+@JSON
+def init(samples: tuple[str, ...], as_json: bool) -> int:
     """Print a commented YAML to start from, made of sample sub-FITS: one of each origin, all of one exposure.
 
     It passes plan --lint with these samples and assembles them. What no YAML can settle is told, with exit code 1.
@@ -35,6 +37,10 @@ def init(samples: tuple[str, ...]) -> int:
     draft = draft_instrument([_sample(given) for given in samples])
     text = write_draft(draft)
     wrong = _check(draft, text, {origin: path for (origin, _), path in zip(draft.samples, map(_path, samples), strict=True)})
+    if as_json:
+        found = [console.finding(f) for f in wrong]
+        console.print_json({"yaml": text, "samples": dict(draft.samples), "shared": draft.alike, "findings": found})
+        return 1 if wrong else 0
     click.echo(text, nl=False)
     told = [f"{len(draft.instrument.origins)} origins, {sum(len(o.renames) for o in draft.instrument.origins)} renames"]
     told += [f"{len(draft.alike)} cards that may be shared"] if draft.alike else []

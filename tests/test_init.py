@@ -1,5 +1,7 @@
 """`assembler init`: what it prints assembles the samples with no edit; what it cannot settle is told."""
 
+import json
+
 import kpf_night
 import pytest
 
@@ -92,3 +94,13 @@ def test_what_no_yaml_can_settle_is_told_and_the_yaml_is_written_all_the_same(ca
     assert "duplicate-keyword" in told
     (tmp_path / "my.yaml").write_text(text)
     assert call("assemble", "-i", tmp_path / "my.yaml", "--out", tmp_path, sample)[0] == 0
+
+
+def test_for_programs_it_is_json_with_the_same_text(call, tmp_path):
+    sample = write(tmp_path / "x.fits", *BEGIN, kpf_night.card("LAMP", 1), kpf_night.card("LAMP", 2))
+    plain = call("init", f"blue={sample}")
+    code, out, _ = call("init", "--json", f"blue={sample}")
+    told = json.loads(out)
+    assert (code, told["yaml"]) == plain[:2]
+    assert told["samples"] == {"blue": "x.fits"}
+    assert [f["code"] for f in told["findings"]] == ["duplicate-keyword"]
