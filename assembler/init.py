@@ -38,7 +38,8 @@ def init(samples: tuple[str, ...], as_json: bool) -> int:
     text = write_draft(draft)
     wrong = _check(draft, text, {origin: path for (origin, _), path in zip(draft.samples, map(_path, samples), strict=True)})
     if as_json:
-        console.print_json({"yaml": text, "findings": [console.finding(found) for found in wrong]})
+        found = [console.finding(f) for f in wrong]
+        console.print_json({"yaml": text, "samples": dict(draft.samples), "shared": draft.alike, "findings": found})
         return 1 if wrong else 0
     click.echo(text, nl=False)
     told = [f"{len(draft.instrument.origins)} origins, {sum(len(o.renames) for o in draft.instrument.origins)} renames"]

@@ -96,8 +96,11 @@ def test_what_no_yaml_can_settle_is_told_and_the_yaml_is_written_all_the_same(ca
     assert call("assemble", "-i", tmp_path / "my.yaml", "--out", tmp_path, sample)[0] == 0
 
 
-def test_as_json_it_is_the_same_yaml_with_the_findings(call, tmp_path):
-    sample = write(tmp_path / "cam.fits", *BEGIN)
-    _, text, _ = call("init", sample)
-    code, told, _ = call("init", sample, "--json")
-    assert (code, json.loads(told)) == (0, {"yaml": text, "findings": []})
+def test_for_programs_it_is_json_with_the_same_text(call, tmp_path):
+    sample = write(tmp_path / "x.fits", *BEGIN, kpf_night.card("LAMP", 1), kpf_night.card("LAMP", 2))
+    plain = call("init", f"blue={sample}")
+    code, out, _ = call("init", "--json", f"blue={sample}")
+    told = json.loads(out)
+    assert (code, told["yaml"]) == plain[:2]
+    assert told["samples"] == {"blue": "x.fits"}
+    assert [f["code"] for f in told["findings"]] == ["duplicate-keyword"]
