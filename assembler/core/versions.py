@@ -70,6 +70,16 @@ def apart_from_version(cards: Iterable[str]) -> list[str]:
     return [card for card in (*cards[:start], *cards[end:]) if not card.startswith("DATE    ")]
 
 
+def version_places(cards: Sequence[str]) -> frozenset[int]:
+    """Return where in a primary DATE, L0VER and the HISTORY of the version are, from 0.
+
+    >>> sorted(version_places(["DATE    = 'today'", *version_cards(None), "CAMERAS =                    5"]))
+    [0, 1]
+    """
+    start, end = _version_block(cards)
+    return frozenset((*range(start, end), *(place for place, card in enumerate(cards) if card.startswith("DATE    "))))
+
+
 def superseded_name(filename: str, version: int) -> str:
     """Return the name that a version gets when it is superseded.
 

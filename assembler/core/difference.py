@@ -1,0 +1,169 @@
+"""What differs between two FITS files, HDU by HDU and card by card; nothing is hidden, and nothing is blamed on a neighbour."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from assembler.core.alignment import align
+from assembler.core.cards import keyword_of
+from assembler.core.versions import version_places
+
+Kind = Literal["added", "removed", "changed", "moved"]
+Part = Literal["HDU", "card", "data"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unit:
+    """One HDU: its name, its cards of 80 characters, and what tells its data; equal digests mean equal data."""
+
+    name: str
+    cards: tuple[str, ...]
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One thing that differs.
+
+    Attributes
+    ----------
+    kind : str
+        ``added``, ``removed``, ``changed`` or ``moved``.
+    part : str
+        What differs: an ``HDU`` as a whole, a ``card``, or the ``data`` of an HDU.
+    hdu : str
+        The name of the HDU.
+    keyword : str
+        Of a card.
+    old, new : tuple of str
+        A card before and after, with its CONTINUE cards; of data, the digests.
+    old_place, new_place : int or None
+        Of a card, which it is in its header, from 0, a card and its CONTINUE cards as one; of an HDU, its number.
+    expected : bool
+        Whether every two L0s differ in this: DATE, the version and why it replaced another, and the checksums that follow.
+    """
+
+    kind: Kind
+    part: Part
+    hdu: str
+    keyword: str = ""
+    old: tuple[str, ...] = ()
+    new: tuple[str, ...] = ()
+    old_place: int | None = None
+    new_place: int | None = None
+    expected: bool = False
+
+
+def compare_units(old: Sequence[Unit], new: Sequence[Unit]) -> tuple[Change, ...]:
+    """Return what differs between two lists of HDUs; HDUs of one name are compared in their order.
+
+    >>> card = "GAIN    =                  5.0".ljust(80)
+    >>> [(c.kind, c.keyword) for c in compare_units([Unit(name="A", cards=())], [Unit(name="A", cards=(card,))])]
+    [('added', 'GAIN')]
+    """
+    mine, theirs = _named(old), _named(new)
+    changes = [
+        Change(kind=c.kind, part="HDU", hdu=u.name, old_place=c.old_place, new_place=c.new_place)
+        for c in _changes([(n,) for n in mine], [(n,) for n in theirs], list(mine), list(theirs), "")
+        for u in [mine[c.old[0]] if c.old else theirs[c.new[0]]]
+    ]
+    for name, unit in mine.items():
+        if name in theirs:
+            changes += _compare_unit(unit, theirs[name])
+    return tuple(changes)
+
+
+def compare_cards(old: Sequence[tuple[str, ...]], new: Sequence[tuple[str, ...]], hdu: str = "") -> tuple[Change, ...]:
+    """Return what differs between two headers, with as few changes as possible.
+
+    Parameters
+    ----------
+    old, new : sequence of tuple of str
+        Cards, each with its CONTINUE cards, as `grouped` gives them.
+    hdu : str
+        The name of their HDU.
+    """
+    return _changes(old, new, [keyword_of(c[0]) for c in old], [keyword_of(c[0]) for c in new], hdu)
+
+
+def apply_changes(cards: Sequence[tuple[str, ...]], changes: Sequence[Change]) -> list[tuple[str, ...]]:
+    """Return the header that changes lead to.
+
+    >>> one, two = ("A       = 1",), ("B       = 2",)
+    >>> apply_changes([one], compare_cards([one], [two, one])) == [two, one]
+    True
+    """
+    gone = {c.old_place for c in changes}
+    kept = iter([card for place, card in enumerate(cards) if place not in gone])
+    came = {c.new_place: c.new for c in changes if c.new_place is not None}
+    count = len(cards) - len(gone - {None}) + len(came)
+    return [came[place] if place in came else next(kept) for place in range(count)]
+
+
+def grouped(cards: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return cards, each with the CONTINUE cards behind it.
+
+    >>> grouped(["A       = 'one&'", "CONTINUE  'two'", "COMMENT"])
+    [("A       = 'one&'", "CONTINUE  'two'"), ('COMMENT',)]
+    """
+    groups: list[list[str]] = []
+    for card in cards:
+        if groups and card.startswith("CONTINUE"):
+            groups[-1].append(card)
+        else:
+            groups.append([card])
+    return [tuple(group) for group in groups]
+
+
+def _changes(
+    old: Sequence[tuple[str, ...]], new: Sequence[tuple[str, ...]], names: Sequence[str], others: Sequence[str], hdu: str
+) -> tuple[Change, ...]:
+    """Return what differs between two headers whose cards have names; only those of one name may be the same card, changed."""
+    pairs = align(list(zip(old, names, strict=True)), list(zip(new, others, strict=True)))
+    once = {c for c, n in Counter(old).items() if n == 1} & {c for c, n in Counter(new).items() if n == 1}
+    went = {old[a]: a for a, b in pairs if a is not None and b is None and old[a] in once}
+    came = {new[b]: b for a, b in pairs if a is None and b is not None and new[b] in once}
+    changes = []
+    for a, b in pairs:
+        if a is None and b is not None:
+            card = new[b]
+            moved = went.get(card)
+            kind: Kind = "added" if moved is None else "moved"
+            kept = () if moved is None else card
+            changes.append(
+                Change(kind=kind, part="card", hdu=hdu, keyword=keyword_of(card[0]), old=kept, new=card, old_place=moved, new_place=b)
+            )
+        elif a is not None and b is None and old[a] not in came:
+            changes.append(Change(kind="removed", part="card", hdu=hdu, keyword=keyword_of(old[a][0]), old=old[a], old_place=a))
+        elif a is not None and b is not None and old[a] != new[b]:
+            keyword = keyword_of(new[b][0])
+            changes.append(Change(kind="changed", part="card", hdu=hdu, keyword=keyword, old=old[a], new=new[b], old_place=a, new_place=b))
+    return tuple(changes)
+
+
+def _named(units: Sequence[Unit]) -> dict[str, Unit]:
+    """Return HDUs by name; the second of a name, and those after it, by name and number."""
+    seen: Counter[str] = Counter()
+    named = {}
+    for unit in units:
+        seen[unit.name] += 1
+        named[f"{unit.name}\0{seen[unit.name]}"] = unit
+    return named
+
+
+def _compare_unit(old: Unit, new: Unit) -> list[Change]:
+    """Compare two HDUs of one name, and tell apart what every two L0s differ in."""
+    mine, theirs = grouped(old.cards), grouped(new.cards)
+    found = list(compare_cards(mine, theirs, old.name))
+    versions = [version_places([c[0] for c in some]) if old.name == "PRIMARY" else frozenset() for some in (mine, theirs)]
+    data = old.digest != new.digest
+    others = data or any(c.keyword not in ("CHECKSUM", "DATASUM") for c in found)
+    changes = []
+    for change in found:
+        of_version = all(p is None or p in some for p, some in zip((change.old_place, change.new_place), versions, strict=True))
+        follows = (change.keyword == "CHECKSUM" and others) or (change.keyword == "DATASUM" and data)
+        changes.append(replace(change, expected=of_version or follows))
+    if data:
+        changes.append(Change(kind="changed", part="data", hdu=old.name, old=(old.digest,), new=(new.digest,)))
+    return changes
