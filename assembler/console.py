@@ -1,12 +1,17 @@
 """What the command line prints: lines for people, without anything that a terminal would act on, and JSON for programs."""
 
 import json
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from assembler.errors import OutputError
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from assembler.core.findings import Finding
     from assembler.core.instrument import Instrument
     from assembler.core.plan import Plan
@@ -83,6 +88,22 @@ def finding(found: "Finding") -> dict[str, str]:
 def print_json(value: Any) -> None:
     """Print a value as JSON."""
     click.echo(json.dumps(value, indent=1))
+
+
+def write_report(path: "Path", text: str) -> None:
+    """Write a report, whole or not at all; what is no text in UTF-8 is escaped.
+
+    Raises
+    ------
+    OutputError
+        When it cannot be written.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        draft.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
+        draft.replace(path)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def one_line(text: str) -> str:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import os
 import sys
 import time
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import click
 
 from assembler import __version__, console
-from assembler.errors import ConfigurationError, OutputError
+from assembler.errors import ConfigurationError
 from assembler.options import CORRECTIONS, HISTORY, INSTRUMENT, JSON, duration, load_corrections, load_named, stopped_by_signals
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def night(
                     results.append(result)
     plain = _plain(surveys, results)
     if report is not None:
-        _write(Path(report), plain)
+        console.write_report(Path(report), json.dumps(plain, indent=1) + "\n" if report.endswith(".json") else _csv(plain))
     if as_json:
         console.print_json(plain)
     _summary(surveys, results)
@@ -153,7 +154,7 @@ def _frames(told: str | None) -> "frozenset[int] | _Ranges | None":
     ranges = []
     for part in told.split(","):
         first, dash, last = part.strip().partition("-")
-        if not (first.isdecimal() and (last.isdecimal() if dash else not last)):
+        if not (first.isdecimal() and (last.isdecimal() and int(first) <= int(last) if dash else not last)):
             raise ConfigurationError(f"--frames {told!a}: expected numbers and ranges, such as 215921,215930-215940")
         ranges.append(range(int(first), int(last or first) + 1))
     return _Ranges(ranges)
@@ -203,19 +204,6 @@ def _exposure(result: "Result") -> dict[str, Any]:
         "findings": result.findings,
         "reason": result.reason,
     }
-
-
-def _write(path: Path, plain: dict[str, Any]) -> None:
-    """Write a report, whole or not at all."""
-    import json
-
-    text = json.dumps(plain, indent=1) + "\n" if path.suffix == ".json" else _csv(plain)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        draft.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
-        draft.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def _csv(plain: dict[str, Any]) -> str:

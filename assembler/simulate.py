@@ -1,7 +1,6 @@
 """The command that rehearses: a recorded night is played, and what a watcher must make of it is told."""
 
 import json
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from assembler import console
-from assembler.errors import ConfigurationError, OutputError, TelemetryError
+from assembler.errors import ConfigurationError, TelemetryError
 from assembler.options import INSTRUMENT, JSON, load_named, stopped_by_signals
 
 if TYPE_CHECKING:
@@ -90,7 +89,7 @@ def simulate(
         target = simulator.prepare_target(Path(source), Path(to), script)
         told = {"night": str(target), "seed": seed, "deadlines": {name: wait / 1e9 for name, wait in waited.items()}} | _plain(script)
         if report:
-            _write_report(Path(report), told)
+            console.write_report(Path(report), json.dumps(told, indent=1) + "\n")
         click.echo(_summary(script, speed, max(waited.values())), err=True)
         latest = simulator.play(
             script, Path(source), target, clock=time.monotonic, sleep=time.sleep, speed=speed, telemetry=feed, told=_tell_step
@@ -151,15 +150,6 @@ def _plain(script: "Script") -> dict[str, Any]:
     length = script.steps[-1].at / 1e9 if script.steps else 0.0
     exposures = {str(e.frame): asdict(e) for e in script.expectations if e.frame is not None}
     return {"length": length, "exposures": exposures, "orphans": [asdict(e) for e in script.expectations if e.frame is None]}
-
-
-def _write_report(path: Path, told: dict[str, Any]) -> None:
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        draft.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-        draft.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def _summary(script: "Script", speed: float, longest: int) -> str:

@@ -105,6 +105,15 @@ class Decision:
     reason: str = ""
 
 
+def reason_of(verdict: Verdict) -> str:
+    """Return why an origin has to be left out whose file is not whole, one of `assembler.core.exposure.REASONS`.
+
+    >>> reason_of("growing"), reason_of("unreadable")
+    ('truncated', 'unreadable')
+    """
+    return _REASONS.get(verdict, "unreadable")
+
+
 def judge(looks: Iterable[Look], rules: Rules) -> Decision:
     """Decide from all looks at a file, in the order in which they were made.
 
@@ -160,7 +169,7 @@ def decide(course: Course, rules: Rules) -> Decision:
     if whole and (not rules.settling or (course.opens >= _OPENS and same >= rules.settling)):
         return Decision(state="settled")
     if not whole and course.idle >= rules.stall:
-        return Decision(state="stalled", reason=_REASONS.get(last.verdict, "unreadable"))
+        return Decision(state="stalled", reason=reason_of(last.verdict))
     if rules.deadline is not None and last.instant >= rules.deadline:
         return Decision(state="late", reason="absent" if last.verdict == "absent" else "still-growing")
     if not whole or not course.opens:

@@ -174,7 +174,7 @@ class Service:
                 self._parts.log.exception("bug", exc_info=error)
                 self._parts.meters.failed(error)
                 if watcher:
-                    watcher.take(self._setup or watcher.setup)
+                    self._setup = self._setup or watcher.setup  # the next step takes it, and begins anew
                 wait, pause = pause, min(2 * pause, _LONGEST_PAUSE)
             self._parts.health.beat()
             self._wake.wait(wait)

@@ -10,6 +10,7 @@ from assembler.core.candidates import read_candidate
 from assembler.core.exposure import Missing, frame_of
 from assembler.core.instrument import Instrument
 from assembler.core.readiness import Arrival, Flight, sort_arrivals
+from assembler.core.settling import reason_of
 from assembler.errors import InputError
 from assembler.fits.complete import look
 from assembler.service.finder import fitting_files, is_of_exposure
@@ -18,7 +19,6 @@ from assembler.service.journal_reader import ExposureName
 from assembler.service.scales import SCALES
 
 _WHOLE = ("complete", "trailing")
-_REASONS = {"growing": "truncated", "preallocated": "truncated", "absent": "absent"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +98,7 @@ def survey_night(instrument: Instrument, night: Path) -> Survey:
         for path, named in fitting_files(origin, night):
             seen = look(path)
             if seen.verdict not in _WHOLE or seen.sub is None:
-                reason = _REASONS.get(seen.verdict, "unreadable")
+                reason = reason_of(seen.verdict)
                 broken.append(_Broken(origin=origin.name, path=path, named=named, reason=reason, message=seen.message))
                 continue
             frame = named if named is not None else frame_of(origin, seen.sub)

@@ -141,6 +141,7 @@ def test_what_fails_stops_no_other_and_is_told(tmp_path):
     ("words", "code", "told"),
     [
         (("--frames", "1-x"), 2, "expected numbers and ranges"),
+        (("--frames", "5-1"), 2, "expected numbers and ranges"),
         (("--report", "night.xls"), 2, "a report is written as .json or .csv"),
         (("--supersede", " "), 2, "tell why"),
         (("--history", "sqlite:///nowhere.db"), 5, "nowhere.db"),
