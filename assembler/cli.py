@@ -7,18 +7,28 @@ assembled; 4 output or storage failed; 5 a keyword history cannot be opened or f
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from assembler import __version__, console
-from assembler.errors import AssemblerError, ConfigurationError, InputError, VerificationError
+from assembler import __version__, changes, console
+from assembler.diff import diff
+from assembler.errors import AssemblerError, ConfigurationError, InputError, TakenError, VerificationError
 from assembler.init import init
 from assembler.night import night
-from assembler.options import CORRECTIONS, HISTORY, INSTRUMENT, JSON, duration, load_corrections, load_named, stopped_by_signals
+from assembler.options import (
+    CORRECTIONS,
+    HISTORY,
+    INSTRUMENT,
+    JSON,
+    PATIENCE,
+    lent_history,
+    load_corrections,
+    load_named,
+    stopped_by_signals,
+)
 from assembler.simulate import simulate
 from assembler.status import status
 from assembler.watch import watch
@@ -26,16 +36,14 @@ from assembler.watch import watch
 if TYPE_CHECKING:
     from assembler.core.instrument import Instrument
     from assembler.service.finder import Found
-    from assembler.telemetry.history import History
 
 
-PATIENCE = click.option(
-    "--patience", metavar="TIME", default="10 s", show_default=True, help="How long the exposure may wait for the keyword history in all."
-)
 FRAME = click.option("--frame", type=click.IntRange(min=0), help="The frame to assemble, where the input is a night's directory.")
 OUT = click.option(
     "--out", metavar="DIR", help="Where the L0 goes [default: here; of a night, where the YAML says]. Made where it is not there."
 )
+_MOST_LINES = 40
+"""Of what differs from an L0 that is there, where one was to be made."""
 INPUTS = click.argument("inputs", nargs=-1, metavar="NIGHT | SUBFITS...")
 
 
@@ -102,9 +110,19 @@ def assemble(
     instrument = load_named(yaml)
     wrong = load_corrections(corrections, yaml, instrument)
     found = _find(instrument, inputs, frame)
-    with stopped_by_signals(), _history(history, patience) as opened:
+    with stopped_by_signals(), lent_history(history, patience) as opened:
         target = _out(out, instrument, inputs, frame)
-        outcome = pipeline.assemble(found, opened, target, corrections=wrong, version=__version__, clock=time.time_ns, supersede=supersede)
+        try:
+            outcome = pipeline.assemble(
+                found, opened, target, corrections=wrong, version=__version__, clock=time.time_ns, supersede=supersede
+            )
+        except TakenError as error:
+            from assembler.service import comparison
+
+            making = comparison.Making(found=found, history=opened, corrections=wrong, directory=target, version=__version__)
+            for line in changes.change_lines(comparison.compare_with_now(Path(error.path), making), _MOST_LINES):
+                click.echo(line, err=True)
+            raise
     plan = outcome.plan
     if as_json:
         told = {"path": str(outcome.path), "made": outcome.made, "version": outcome.version}
@@ -157,7 +175,7 @@ def plan(
     if lint and not inputs:
         return console.print_lint(instrument, (), as_json=as_json)
     found = _find(instrument, inputs, frame)
-    with _history(history, patience) as opened:
+    with lent_history(history, patience) as opened:
         target = _out(out, instrument, inputs, frame)
         planned = pipeline.plan_exposure(found, opened, target, corrections=wrong, version=__version__, now=time.time_ns())
     if lint:
@@ -226,6 +244,7 @@ def telemetry() -> None:
 
 
 command.add_command(night)
+command.add_command(diff)
 command.add_command(init)
 command.add_command(simulate)
 command.add_command(status)
@@ -272,7 +291,7 @@ def compare(l0: str, history: str, patience: str, as_json: bool) -> int:
     from assembler.service import replay
 
     recorded = replay.RecordedHistory(Path(l0))
-    with _history(history, patience) as opened:
+    with lent_history(history, patience) as opened:
         assert opened is not None
         changes = replay.compare(recorded, opened)
     if as_json:
@@ -302,20 +321,3 @@ def _out(out: str | None, instrument: "Instrument", inputs: Sequence[str], frame
     if out is not None:
         return Path(out)
     return Path(inputs[0]) / instrument.output if frame is not None else Path()
-
-
-@contextmanager
-def _history(url: str | None, patience: str) -> "Iterator[History | None]":
-    """Open a history for one exposure, which waits for it no longer than it may."""
-    if url is None:
-        yield None
-        return
-    from assembler.service.replay import open_history
-    from assembler.telemetry.patience import Patience
-
-    seconds = duration("--patience", patience) / 1e9
-    lent = Patience.opening(lambda: open_history(url, seconds), seconds)
-    try:
-        yield lent.exposure()
-    finally:
-        lent.close()

@@ -4,7 +4,9 @@ ruamel.yaml finds the nodes with their lines, pydantic says which of them are wr
 frozen values of `assembler.core.instrument`.
 """
 
+import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 
 from assembler.contradictions import contradictions
 from assembler.core.instants import UNITS, parse_duration
@@ -43,7 +45,7 @@ def read_instrument(text: str, name: str) -> Instrument:
     model, lines = checked(text, name, InstrumentModel)
     instrument = _instrument(model)
     refuse(contradictions(model, instrument), lines, name)
-    return instrument
+    return replace(instrument, digest=hashlib.sha256(text.encode()).hexdigest())
 
 
 def _instrument(model: InstrumentModel) -> Instrument:

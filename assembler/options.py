@@ -16,12 +16,16 @@ from assembler.errors import ConfigurationError
 if TYPE_CHECKING:
     from assembler.core.corrections import Correction
     from assembler.core.instrument import Instrument
+    from assembler.telemetry.history import History
 
 INSTRUMENT = click.option("-i", "--instrument", "yaml", metavar="FILE", help="The instrument's YAML [default: prefixes.yaml].")
 HISTORY = click.option(
     "--history",
     metavar="URL",
     help="The keyword history: sqlite:///, postgresql://, csv:///, jsonl:///, influx2://, influx3://; l0://PATH, to replay an L0's.",
+)
+PATIENCE = click.option(
+    "--patience", metavar="TIME", default="10 s", show_default=True, help="How long the exposure may wait for the keyword history in all."
 )
 CORRECTIONS = click.option(
     "--corrections", metavar="DIR", help="YAML files of what is known to be wrong [default: corrections beside the instrument's YAML]."
@@ -79,6 +83,23 @@ def load_corrections(directory: str | None, yaml: str | None, instrument: "Instr
     from assembler import corrections  # pydantic and ruamel.yaml cost 0.1 s
 
     return corrections.load_corrections(Path(directory) if directory is not None else beside, instrument)
+
+
+@contextmanager
+def lent_history(url: str | None, patience: str) -> "Iterator[History | None]":
+    """Open a history for one exposure, which waits for it no longer than it may."""
+    if url is None:
+        yield None
+        return
+    from assembler.service.replay import open_history
+    from assembler.telemetry.patience import Patience
+
+    seconds = duration("--patience", patience) / 1e9
+    lent = Patience.opening(lambda: open_history(url, seconds), seconds)
+    try:
+        yield lent.exposure()
+    finally:
+        lent.close()
 
 
 def duration(option: str, text: str) -> int:

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import kpf_night
 import pytest
 from hypothesis import settings
 
+from assembler.cli import run
 from assembler.config import load_instrument
 from assembler.core.instrument import Instrument
 from assembler.instruments import read_instrument
@@ -100,6 +102,26 @@ def make(tmp_path) -> Callable[..., Outcome]:
                 history.close()
 
     return assemble_one
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Return what runs a command in this process: (exit code, standard output, standard error)."""
+    monkeypatch.chdir(ROOT)
+
+    def invoke(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["assembler", *map(str, words)])
+        code = run()
+        return code, *capsys.readouterr()
+
+    return invoke
+
+
+@pytest.fixture
+def l0(call, night, history_url) -> Path:
+    code, out, _ = call("assemble", night.directory, "--frame", night.frames[0], "--history", history_url)
+    assert code == 0
+    return Path(out.strip())
 
 
 @pytest.fixture(scope="session")

@@ -9,30 +9,10 @@ import pytest
 from astropy.io import fits
 
 from assembler import __version__
-from assembler.cli import command, run
+from assembler.cli import command
 from assembler.core.plan import from_json
 
 ROOT = Path(__file__).parent.parent
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """Return what runs a command in this process: (exit code, standard output, standard error)."""
-    monkeypatch.chdir(ROOT)
-
-    def invoke(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["assembler", *map(str, words)])
-        code = run()
-        return code, *capsys.readouterr()
-
-    return invoke
-
-
-@pytest.fixture
-def l0(call, night, history_url) -> Path:
-    code, out, _ = call("assemble", night.directory, "--frame", night.frames[0], "--history", history_url)
-    assert code == 0
-    return Path(out.strip())
 
 
 def test_assemble_prints_the_path_and_nothing_else_on_standard_output(l0, night):

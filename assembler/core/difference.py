@@ -1,5 +1,6 @@
-"""What differs between two FITS files, HDU by HDU and card by card; nothing is hidden, and nothing is blamed on a neighbour."""
+"""What differs between two FITS files, HDU by HDU, card by card and row by row; nothing is hidden, and nothing is blamed on a neighbour."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,16 +11,26 @@ from assembler.core.cards import keyword_of
 from assembler.core.versions import version_places
 
 Kind = Literal["added", "removed", "changed", "moved"]
-Part = Literal["HDU", "card", "data"]
+Part = Literal["HDU", "card", "row", "data"]
+_OF_ROWS = re.compile(r"NAXIS[12] *|TFORM\d+ *")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One row of a table: its name, and its cells as ``column=value``. Only rows of one name may be the same one, changed."""
+
+    name: str
+    cells: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:
-    """One HDU: its name, its cards of 80 characters, and what tells its data; equal digests mean equal data."""
+    """One HDU: its name, its cards of 80 characters, and its data, either as rows or told by a digest; equal digests mean equal data."""
 
     name: str
     cards: tuple[str, ...]
     digest: str = ""
+    rows: tuple[Row, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,17 +42,20 @@ class Change:
     kind : str
         ``added``, ``removed``, ``changed`` or ``moved``.
     part : str
-        What differs: an ``HDU`` as a whole, a ``card``, or the ``data`` of an HDU.
+        What differs: an ``HDU`` as a whole, a ``card``, a ``row`` of a table, or the ``data`` of an HDU.
     hdu : str
         The name of the HDU.
     keyword : str
-        Of a card.
+        Of a card; of a row, its name.
     old, new : tuple of str
-        A card before and after, with its CONTINUE cards; of data, the digests.
+        A card before and after, with its CONTINUE cards; of a row, the cells; of data, the digests.
     old_place, new_place : int or None
-        Of a card, which it is in its header, from 0, a card and its CONTINUE cards as one; of an HDU, its number.
+        Of a card, which it is in its header, from 0, a card and its CONTINUE cards as one; of a row or an HDU, its number.
     expected : bool
-        Whether every two L0s differ in this: DATE, the version and why it replaced another, and the checksums that follow.
+        Whether it tells nothing of its own: DATE, the version and why it replaced another, the digest of the YAML, checksums, and
+        the size of a table whose rows differ.
+    causes : tuple of str
+        Why, where that is known.
     """
 
     kind: Kind
@@ -53,6 +67,7 @@ class Change:
     old_place: int | None = None
     new_place: int | None = None
     expected: bool = False
+    causes: tuple[str, ...] = ()
 
 
 def compare_units(old: Sequence[Unit], new: Sequence[Unit]) -> tuple[Change, ...]:
@@ -65,7 +80,7 @@ def compare_units(old: Sequence[Unit], new: Sequence[Unit]) -> tuple[Change, ...
     mine, theirs = _named(old), _named(new)
     changes = [
         Change(kind=c.kind, part="HDU", hdu=u.name, old_place=c.old_place, new_place=c.new_place)
-        for c in _changes([(n,) for n in mine], [(n,) for n in theirs], list(mine), list(theirs), "")
+        for c in _changes([(n,) for n in mine], [(n,) for n in theirs], list(mine), list(theirs), "", "HDU")
         for u in [mine[c.old[0]] if c.old else theirs[c.new[0]]]
     ]
     for name, unit in mine.items():
@@ -84,7 +99,7 @@ def compare_cards(old: Sequence[tuple[str, ...]], new: Sequence[tuple[str, ...]]
     hdu : str
         The name of their HDU.
     """
-    return _changes(old, new, [keyword_of(c[0]) for c in old], [keyword_of(c[0]) for c in new], hdu)
+    return _changes(old, new, [keyword_of(c[0]) for c in old], [keyword_of(c[0]) for c in new], hdu, "card")
 
 
 def apply_changes(cards: Sequence[tuple[str, ...]], changes: Sequence[Change]) -> list[tuple[str, ...]]:
@@ -117,28 +132,28 @@ def grouped(cards: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def _changes(
-    old: Sequence[tuple[str, ...]], new: Sequence[tuple[str, ...]], names: Sequence[str], others: Sequence[str], hdu: str
+    old: Sequence[tuple[str, ...]], new: Sequence[tuple[str, ...]], names: Sequence[str], others: Sequence[str], hdu: str, part: Part
 ) -> tuple[Change, ...]:
-    """Return what differs between two headers whose cards have names; only those of one name may be the same card, changed."""
+    """Return what differs between two sequences of items that have names; only those of one name may be the same one, changed."""
     pairs = align(list(zip(old, names, strict=True)), list(zip(new, others, strict=True)))
     once = {c for c, n in Counter(old).items() if n == 1} & {c for c, n in Counter(new).items() if n == 1}
     went = {old[a]: a for a, b in pairs if a is not None and b is None and old[a] in once}
     came = {new[b]: b for a, b in pairs if a is None and b is not None and new[b] in once}
     changes = []
+
+    def note(kind: Kind, a: int | None, b: int | None) -> None:
+        before, after = () if a is None else old[a], () if b is None else new[b]
+        name = names[a] if b is None and a is not None else others[b or 0]
+        changes.append(Change(kind=kind, part=part, hdu=hdu, keyword=name, old=before, new=after, old_place=a, new_place=b))
+
     for a, b in pairs:
         if a is None and b is not None:
-            card = new[b]
-            moved = went.get(card)
-            kind: Kind = "added" if moved is None else "moved"
-            kept = () if moved is None else card
-            changes.append(
-                Change(kind=kind, part="card", hdu=hdu, keyword=keyword_of(card[0]), old=kept, new=card, old_place=moved, new_place=b)
-            )
+            moved = went.get(new[b])
+            note("added" if moved is None else "moved", moved, b)
         elif a is not None and b is None and old[a] not in came:
-            changes.append(Change(kind="removed", part="card", hdu=hdu, keyword=keyword_of(old[a][0]), old=old[a], old_place=a))
+            note("removed", a, None)
         elif a is not None and b is not None and old[a] != new[b]:
-            keyword = keyword_of(new[b][0])
-            changes.append(Change(kind="changed", part="card", hdu=hdu, keyword=keyword, old=old[a], new=new[b], old_place=a, new_place=b))
+            note("changed", a, b)
     return tuple(changes)
 
 
@@ -153,17 +168,21 @@ def _named(units: Sequence[Unit]) -> dict[str, Unit]:
 
 
 def _compare_unit(old: Unit, new: Unit) -> list[Change]:
-    """Compare two HDUs of one name, and tell apart what every two L0s differ in."""
+    """Compare two HDUs of one name, and tell apart what tells nothing of its own."""
     mine, theirs = grouped(old.cards), grouped(new.cards)
     found = list(compare_cards(mine, theirs, old.name))
+    here, there = old.rows, new.rows
+    rows = _changes([r.cells for r in here], [r.cells for r in there], [r.name for r in here], [r.name for r in there], old.name, "row")
     versions = [version_places([c[0] for c in some]) if old.name == "PRIMARY" else frozenset() for some in (mine, theirs)]
-    data = old.digest != new.digest
+    data = bool(rows) or old.digest != new.digest
     others = data or any(c.keyword not in ("CHECKSUM", "DATASUM") for c in found)
     changes = []
     for change in found:
         of_version = all(p is None or p in some for p, some in zip((change.old_place, change.new_place), versions, strict=True))
+        of_rows = bool(rows) and _OF_ROWS.fullmatch(change.keyword) is not None
         follows = (change.keyword == "CHECKSUM" and others) or (change.keyword == "DATASUM" and data)
-        changes.append(replace(change, expected=of_version or follows))
-    if data:
+        changes.append(replace(change, expected=of_version or of_rows or follows))
+    changes += rows
+    if old.digest != new.digest:
         changes.append(Change(kind="changed", part="data", hdu=old.name, old=(old.digest,), new=(new.digest,)))
     return changes

@@ -62,6 +62,14 @@ class Hdu:
         found = self.record(keyword)
         return value_of(found.text) if found and found.kind == "value" else None
 
+    def values(self) -> dict[str, Value]:
+        """Return the values of all cards, long strings whole; of a keyword that is there twice, the first one."""
+        values: dict[str, Value] = {}
+        for record in self.records():
+            if record.kind == "value":
+                values.setdefault(record.keyword, record.value)
+        return values
+
     @property
     def extname(self) -> str:
         """The first EXTNAME that says something, or the empty string."""

@@ -231,7 +231,8 @@ class Instrument:
     """An instrument: everything that its YAML says.
 
     ``output`` is where its L0s go, below a night's directory; ``margin`` is how much longer than its readout an origin is
-    awaited [ns].
+    awaited [ns]; ``digest`` is the SHA-256 of the YAML's text, empty where
+    there is none; other texts may say the same.
     """
 
     name: str
@@ -244,6 +245,7 @@ class Instrument:
     snapshots: tuple[Snapshot, ...]
     table: tuple[TelemetryKeyword, ...]
     margin: int = 0
+    digest: str = field(default="", compare=False)
 
     def origin(self, name: str) -> Origin:
         """Return an origin by its name."""

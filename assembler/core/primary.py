@@ -11,7 +11,7 @@ from assembler.core.versions import Replaced, version_cards
 
 # fmt: off
 OWN_KEYWORDS = frozenset({
-    "SIMPLE", "BITPIX", "NAXIS", "EXTEND", "FAVER", "DATE", "TIMESYS", "L0VER", "CAMERAS", "DATE-BEG",
+    "SIMPLE", "BITPIX", "NAXIS", "EXTEND", "FAVER", "YAMLSHA", "DATE", "TIMESYS", "L0VER", "CAMERAS", "DATE-BEG",
     "DATE-MID", "DATE-AVG", "DATE-END", "MJD-BEG", "MJD-AVG", "MJD-END", "OUTDIR", "OFNAME", "FRAMENO",
     "CHECKSUM", "DATASUM", "EXTNAME", "EXTVER", "EXTLEVEL", "INHERIT", "COMMENT", "HISTORY", "CONTINUE",
     "HIERARCH", "END", "XTENSION", "BSCALE", "BZERO", "BLANK", "PCOUNT", "GCOUNT", "GROUPS", "TFIELDS",
@@ -48,6 +48,7 @@ def assembly_cards(
     attached = {origin.name for origin, _ in exposure.attached}
     cards = [
         *write_card("FAVER", text_of(version), "version of the L0 assembler"),
+        *(write_card("YAMLSHA", text_of(instrument.digest)) if instrument.digest else ()),
         *write_card("DATE", text_of(format_iso(round_to(written, SECOND // 1000), digits=3)), "when this file was written (UTC)"),
         *write_card("TIMESYS", text_of("UTC"), "time scale of the times in this header"),
         *version_cards(replaces),

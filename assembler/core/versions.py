@@ -10,6 +10,8 @@ SUPERSEDED = "superseded"
 """The directory beside an L0 that keeps what it replaced."""
 
 MOST_VERSIONS = 999_999
+_OF_THE_MAKING = ("DATE    ", "YAMLSHA ")
+"""When an L0 was made, and the text of the YAML: another comment in it makes no other L0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,24 +62,24 @@ def with_version(cards: Sequence[str], replaced: Replaced) -> tuple[str, ...]:
 
 
 def apart_from_version(cards: Iterable[str]) -> list[str]:
-    """Return the cards of a primary without DATE, L0VER and the HISTORY of the version.
+    """Return the cards of a primary without DATE, the YAML's digest, L0VER and the HISTORY of the version.
 
     >>> apart_from_version(["DATE    = 'today'", *version_cards(None), "CAMERAS =                    5"])
     ['CAMERAS =                    5']
     """
     cards = list(cards)
     start, end = _version_block(cards)
-    return [card for card in (*cards[:start], *cards[end:]) if not card.startswith("DATE    ")]
+    return [card for card in (*cards[:start], *cards[end:]) if not card.startswith(_OF_THE_MAKING)]
 
 
 def version_places(cards: Sequence[str]) -> frozenset[int]:
-    """Return where in a primary DATE, L0VER and the HISTORY of the version are, from 0.
+    """Return where in a primary DATE, the YAML's digest, L0VER and the HISTORY of the version are, from 0.
 
     >>> sorted(version_places(["DATE    = 'today'", *version_cards(None), "CAMERAS =                    5"]))
     [0, 1]
     """
     start, end = _version_block(cards)
-    return frozenset((*range(start, end), *(place for place, card in enumerate(cards) if card.startswith("DATE    "))))
+    return frozenset((*range(start, end), *(place for place, card in enumerate(cards) if card.startswith(_OF_THE_MAKING))))
 
 
 def superseded_name(filename: str, version: int) -> str:

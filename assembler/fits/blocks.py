@@ -8,7 +8,7 @@ import gzip
 import os
 import stat
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import IO, cast
@@ -182,19 +182,19 @@ def _read_header(stream: IO[bytes], path: str, index: int, position: int, block:
         block = _read(stream, BLOCK)
         if len(block) < BLOCK:
             raise InputError(f"{path}, HDU {index}: the file ends in its header", path=path, reason="truncated")
-    data_length = _data_length(images, path, index)
+    data_bytes = data_length(images, path, index)
     hdu = Hdu(
         index=index,
         images=tuple(images),
         offset=position + length,
-        length=padded(data_length),
+        length=padded(data_bytes),
         header_sum=total % 0xFFFFFFFF,
         blank_padding=not text[(end + 1) * CARD_LENGTH :].strip(" "),
     )
-    return hdu, data_length
+    return hdu, data_bytes
 
 
-def _data_length(images: list[str], path: str, index: int) -> int:
+def data_length(images: Sequence[str], path: str, index: int) -> int:
     """Return the length of a data unit without fill [bytes] (FITS Standard 4.4.1)."""
     values: dict[str, Value] = {}
     for place, image in enumerate(images):

@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from assembler.core.cards import Value
 from assembler.core.exposure import MISSING_CODES, SubFits
 from assembler.core.instants import parse_iso
 from assembler.core.instrument import Instrument, Origin
@@ -61,23 +60,15 @@ def read_l0(path: str, instrument: Instrument) -> L0Account:
     found = scan(path)
     findings = own_table(found, "FINDINGS").rows
     severities = Counter(str(row[1]) for row in findings)
-    values = _values(found)
-    attached = [o for o in instrument.origins if values.get(o.flag) == "YES" and values.get(o.file_card)]
-    made_of = [(o, str(values[o.file_card])) for o in attached]
-    if not made_of:
-        raise InputError(f"{path}: names no sub-FITS of {instrument.name}", path=path)
+    values = found.hdus[0].values()
+    made_of = _made_of(found, instrument)
+    attached = [origin.name for origin, _ in made_of]
+    name = exposure_of(found, instrument)
     try:
         written = parse_iso(str(values.get("DATE")))
     except ValueError as error:
         raise InputError(f"{path}: DATE: {error}", path=path) from error
-    version, frame = values.get("L0VER"), values.get("FRAMENO")
-    nights = Counter(_night(origin, file) for origin, file in made_of)
-    name = ExposureName(
-        instrument=instrument.name,
-        night=nights.most_common(1)[0][0],
-        frame=frame if isinstance(frame, int) else None,
-        first="" if isinstance(frame, int) else made_of[0][1].rsplit("/", 1)[-1],
-    )
+    version = values.get("L0VER")
     return L0Account(
         path=path,
         name=name,
@@ -85,17 +76,36 @@ def read_l0(path: str, instrument: Instrument) -> L0Account:
         written=written,
         sub_fits=tuple(Sighting(path=file, origin=origin.name, signature=None, key=name.key) for origin, file in made_of),
         findings={severity: severities[severity] for severity in ("info", "warning", "error")},
-        missing={str(row[2]): str(row[0]) for row in findings if row[0] in MISSING_CODES and row[2] not in [o.name for o in attached]},
+        missing={str(row[2]): str(row[0]) for row in findings if row[0] in MISSING_CODES and row[2] not in attached},
     )
 
 
-def _values(found: SubFits) -> dict[str, Value]:
-    """Return the values of the primary, long strings whole; of a keyword that is there twice, the first one."""
-    values: dict[str, Value] = {}
-    for record in found.hdus[0].records():
-        if record.kind == "value":
-            values.setdefault(record.keyword, record.value)
-    return values
+def exposure_of(l0: SubFits, instrument: Instrument) -> ExposureName:
+    """Return what exposure an L0 is of, as its primary tells.
+
+    Raises
+    ------
+    InputError
+        When it names no sub-FITS of this instrument.
+    """
+    made_of = _made_of(l0, instrument)
+    frame = l0.hdus[0].value("FRAMENO")
+    nights = Counter(_night(origin, file) for origin, file in made_of)
+    return ExposureName(
+        instrument=instrument.name,
+        night=nights.most_common(1)[0][0],
+        frame=frame if isinstance(frame, int) else None,
+        first="" if isinstance(frame, int) else made_of[0][1].rsplit("/", 1)[-1],
+    )
+
+
+def _made_of(l0: SubFits, instrument: Instrument) -> list[tuple[Origin, str]]:
+    """Return the attached origins, each with the path of its sub-FITS."""
+    values = l0.hdus[0].values()
+    made_of = [(o, str(values[o.file_card])) for o in instrument.origins if values.get(o.flag) == "YES" and values.get(o.file_card)]
+    if not made_of:
+        raise InputError(f"{l0.path}: names no sub-FITS of {instrument.name}", path=l0.path)
+    return made_of
 
 
 def _night(origin: Origin, path: str) -> str:

@@ -3,6 +3,7 @@
 ``make golden`` renews the file.
 """
 
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -18,7 +19,7 @@ def as_text(plan) -> str:
     counts = Counter((r.origin, r.hdu, r.fate) for r in plan.ledger)
     lines += ["", *(f"{origin} HDU {hdu}: {count} {fate}" for (origin, hdu, fate), count in counts.items())]
     lines += ["", *(f"{f.severity} {f.code} {f.origin} {f.keyword}: {f.message}" for f in plan.findings)]
-    return "\n".join(lines) + "\n"
+    return re.sub(r"(YAMLSHA = ')\w{64}", r"\1...", "\n".join(lines) + "\n")  # another comment in the YAML is no other plan
 
 
 @pytest.mark.parametrize(("name", "missing"), [("kpf", ()), ("kpf_without_red", ("red",))])

@@ -1,0 +1,356 @@
+"""What differs between an L0 and what would be made now, or another L0, and why: one ingredient is exchanged at a time.
+
+An L0 records what it was made of. It is planned again from that, then with the corrections of now, the history of now, and
+each sub-FITS of now in turn. What differs between two of these plans has one cause, whatever it leads to.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from assembler.core.cards import printable_text
+from assembler.core.causes import Stage, explain_changes
+from assembler.core.corrections import Correction
+from assembler.core.difference import Change, Unit, compare_units
+from assembler.core.exposure import Hdu, SubFits
+from assembler.core.findings import Finding
+from assembler.core.instrument import Instrument
+from assembler.core.plan import Plan, Source, conclude
+from assembler.core.units import file_units, plan_units
+from assembler.errors import AssemblerError, TelemetryError
+from assembler.fits.data import DataDifference, Span, compare_data, sum_data
+from assembler.service.finder import Found
+from assembler.service.former_history import Remembered, recorded_history
+from assembler.service.pipeline import plan_exposure
+from assembler.service.reader import snapshot_instants
+from assembler.service.recorded import Recording, read_recording, recorded_corrections, recorded_found
+from assembler.telemetry.history import History
+
+YAML, VERSION, CORRECTIONS, TELEMETRY, DIRECTORY = "YAML", "the assembler's version", "corrections", "telemetry", "the output directory"
+UNEXPLAINED = "unexplained"
+"""Neither the YAML nor the assembler's version differs, and yet the L0 is not what its own record makes: somebody changed it."""
+
+_OF_CORRECTIONS = ("corrected", "correction-unused")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Making:
+    """What an L0 is made of.
+
+    Attributes
+    ----------
+    found : Found
+        The instrument and the sub-FITS.
+    history : History or None
+    corrections : sequence of Correction
+    directory : Path
+        Where the L0 is to be.
+    version : str
+        Of the assembler.
+    """
+
+    found: Found
+    history: History | None
+    corrections: Sequence[Correction]
+    directory: Path
+    version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """What differs between an L0 and another one, or what would be made now."""
+
+    path: str
+    against: str
+    changes: tuple[Change, ...]
+
+    @property
+    def differs(self) -> bool:
+        """Whether there is more than what tells nothing of its own."""
+        return any(not change.expected for change in self.changes)
+
+    @property
+    def causes(self) -> dict[str, int]:
+        """How many changes each cause, or each set of causes that had a part in them, has."""
+        return dict(Counter(", ".join(change.causes) for change in self.changes if not change.expected))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Datum:
+    """A data unit: what it sums up to, and what tells it from others."""
+
+    total: int
+    digest: str
+
+
+Data = Mapping[tuple[str, int], _Datum]
+"""By origin and number of the HDU in its sub-FITS."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Side:
+    """What an L0 is made of, with the data."""
+
+    making: Making
+    data: Data
+
+
+def compare_with_now(path: Path, now: Making, *, replay: bool = False) -> Comparison:
+    """Compare an L0 with what would be made now.
+
+    Parameters
+    ----------
+    path : Path
+    now : Making
+    replay : bool
+        Take the telemetry that the L0 holds in place of the history of now.
+
+    Raises
+    ------
+    InputError
+        When it is no L0, or a sub-FITS cannot be read.
+    TelemetryError
+        When the telemetry that it holds is that of other times than the exposure's by now.
+    """
+    recording = read_recording(path)
+    instrument = now.found.instrument
+    live = Remembered(now.history) if now.history else None
+    same_yaml = recording.text("YAMLSHA") == instrument.digest != ""
+    former = recorded_history(path, recording, None if same_yaml else live)
+    digests, then, data = _data_now(recording, now.found.subs)
+    new = _Side(making=replace(now, history=former if replay else live), data=data)
+    final = _plan(new)
+    lost = [f for f in final.findings if f.code == "history-unavailable"]
+    if replay and lost and not any(f.code == "history-unavailable" for f in recording.findings):
+        raise TelemetryError(f"{lost[0].message}; name the keyword history with --history")
+    old = _recorded_side(recording, instrument, former, then)
+    if not _says_the_same(recording, old, now.corrections):
+        corrections = recorded_corrections(instrument, recording)
+        old = replace(old, making=replace(old.making, corrections=corrections))
+    else:
+        old = replace(old, making=replace(old.making, corrections=now.corrections))
+    first = _of_making((recording.text("FAVER"), now.version), (recording.text("YAMLSHA"), instrument.digest))
+    units = file_units(recording.found.hdus, recording.tables, digests)
+    wanted = _units(new, final)
+    stages = [Stage(units=units), *_stages(old, new, first)]
+    stages.append(Stage(units=wanted, cause=stages[-1].cause or first))
+    return Comparison(path=str(path), against="what would be made now", changes=explain_changes(compare_units(units, wanted), stages))
+
+
+def compare_l0s(path: Path, other: Path, instrument: Instrument) -> Comparison:
+    """Compare two L0s of an instrument.
+
+    Raises
+    ------
+    InputError
+        When one is no L0.
+    """
+    mine, theirs = read_recording(path), read_recording(other)
+    digests, others, then, data = _data_of_two(mine, theirs)
+    sides = []
+    for one, recording, told in ((path, mine, then), (other, theirs, data)):
+        side = _recorded_side(recording, instrument, recorded_history(one, recording, None), told)
+        sides.append(replace(side, making=replace(side.making, corrections=recorded_corrections(instrument, recording))))
+    old, new = sides
+    first = _of_making(*((mine.text(keyword), theirs.text(keyword)) for keyword in ("FAVER", "YAMLSHA")))
+    ends = [file_units(r.found.hdus, r.tables, d) for r, d in ((mine, digests), (theirs, others))]
+    stages = [Stage(units=ends[0]), *_stages(old, new, first, recorded=_asked_alike(mine, theirs)), Stage(units=ends[1], cause=first)]
+    whole = [file_units(r.found.hdus, r.tables, d, sums=True) for r, d in ((mine, digests), (theirs, others))]
+    return Comparison(path=str(path), against=str(other), changes=explain_changes(compare_units(*whole), stages))
+
+
+def _of_making(versions: tuple[str, str], digests: tuple[str, str]) -> str:
+    """Return the cause of what differs though all that is recorded is the same: versions, and digests of the YAML, old and new."""
+    if versions[0] == versions[1]:
+        return UNEXPLAINED if digests[0] == digests[1] != "" else YAML
+    return VERSION if digests[0] == digests[1] != "" else f"{YAML} or {VERSION}"
+
+
+def _stages(old: _Side, new: _Side, first: str, *, recorded: bool = True) -> Iterator[Stage]:
+    """Exchange one ingredient after the other; what cannot be planned, as a mixture of two exposures, goes on with the next.
+
+    Parameters
+    ----------
+    first : str
+        Why the record of the old L0 makes another one now.
+    recorded : bool
+        Whether the new history can be asked of the old exposure.
+    """
+    waiting: list[str] = []
+    for cause, side in _exchanges(old, new, first, recorded=recorded):
+        waiting.append(cause)
+        try:
+            units = _units(side, _plan(side))
+        except AssemblerError:
+            continue
+        yield Stage(units=units, cause=", ".join(waiting))
+        waiting = []
+
+
+def _exchanges(old: _Side, new: _Side, first: str, *, recorded: bool) -> Iterator[tuple[str, _Side]]:
+    side = old
+    yield first, side
+    wanted = new.making
+    for cause, name in ((VERSION, "version"), (CORRECTIONS, "corrections"), (TELEMETRY, "history")):
+        value = getattr(wanted, name)
+        if value != getattr(side.making, name) and (recorded or name != "history"):
+            side = replace(side, making=replace(side.making, **{name: value}))
+            yield cause, side
+    changed = [o.name for o in wanted.found.instrument.origins if _differs(o.name, side, new)]
+    if not recorded:
+        causes = [*map(_of_sub_fits, changed)] or [TELEMETRY]
+        side = replace(new, making=replace(wanted, directory=side.making.directory))
+        yield ", ".join(causes), side
+    else:
+        for name in changed:
+            side = _with_sub_fits(name, side, new)
+            yield _of_sub_fits(name), side
+    if wanted.directory != side.making.directory:
+        yield DIRECTORY, replace(side, making=replace(side.making, directory=wanted.directory))
+
+
+def _of_sub_fits(origin: str) -> str:
+    return f"the sub-FITS of {origin}"
+
+
+def _differs(origin: str, old: _Side, new: _Side) -> bool:
+    """Tell whether the sub-FITS of an origin is another one."""
+    one, other = (side.making.found.subs.get(origin) for side in (old, new))
+    if one is None or other is None:
+        return one is not other or _missing(origin, old) != _missing(origin, new)
+    if _told_of(one) != _told_of(other):
+        return True
+    return any(old.data.get((origin, h.index)) != new.data.get((origin, h.index)) for h in one.hdus)
+
+
+def _told_of(sub: SubFits) -> tuple[object, ...]:
+    """Return what an L0 tells of a sub-FITS, its data apart."""
+    return printable_text(sub.path), sub.compressed, sub.trailing, [(h.images, h.blank_padding, h.clean_fill) for h in sub.hdus]
+
+
+def _missing(origin: str, side: _Side) -> list[tuple[str, str]]:
+    return [(m.reason, m.message) for m in side.making.found.missing if m.origin == origin]
+
+
+def _with_sub_fits(origin: str, side: _Side, new: _Side) -> _Side:
+    """Return a side with the sub-FITS of an origin as the new one has it."""
+    here, there = side.making.found, new.making.found
+    subs = {n: s for n, s in here.subs.items() if n != origin} | {n: s for n, s in there.subs.items() if n == origin}
+    missing = (*(m for m in here.missing if m.origin != origin), *(m for m in there.missing if m.origin == origin))
+    data = {k: d for k, d in side.data.items() if k[0] != origin} | {k: d for k, d in new.data.items() if k[0] == origin}
+    return _Side(making=replace(side.making, found=replace(here, subs=subs, missing=missing)), data=data)
+
+
+def _recorded_side(recording: Recording, instrument: Instrument, history: History | None, data: Data) -> _Side:
+    """Return what an L0 was made of, but for its corrections."""
+    making = Making(
+        found=recorded_found(instrument, recording),
+        history=history,
+        corrections=(),
+        directory=Path(recording.text("OUTDIR")),
+        version=recording.text("FAVER"),
+    )
+    return _Side(making=making, data=data)
+
+
+def _says_the_same(recording: Recording, old: _Side, corrections: Sequence[Correction]) -> bool:
+    """Tell whether corrections do to the recorded sub-FITS and history what was done to them."""
+
+    def told(findings: Iterable[Finding]) -> list[tuple[str, str, str, str]]:
+        return [(f.code, f.origin, f.keyword, printable_text(f.message[:1000]).rstrip()) for f in findings if f.code in _OF_CORRECTIONS]
+
+    recorded = told(recording.findings)
+    if not corrections or not old.making.found.subs:
+        return not recorded
+    try:
+        return told(_plan(replace(old, making=replace(old.making, corrections=corrections))).findings) == recorded
+    except AssemblerError:
+        return False
+
+
+def _asked_alike(one: Recording, other: Recording) -> bool:
+    """Tell whether the telemetry of two L0s is that of the same instants."""
+    begins = [[r.text(keyword) for keyword in ("DATE-BEG", "DATE-END")] for r in (one, other)]
+    return begins[0] == begins[1] and snapshot_instants(one.found) == snapshot_instants(other.found)
+
+
+def _plan(side: _Side) -> Plan:
+    """Plan an L0, with what its data tell."""
+    making = side.making
+    plan = plan_exposure(making.found, making.history, making.directory, corrections=making.corrections, version=making.version, now=0)
+    sources = {h.name: h.data for h in plan.hdus if isinstance(h.data, Source)}
+    sums = {name: _datum(side.data, source).total for name, source in sources.items()}
+    return conclude(plan, {name: sums.get(name, 0) for name in plan.expected})
+
+
+def _units(side: _Side, plan: Plan) -> tuple[Unit, ...]:
+    return plan_units(plan, lambda source: _datum(side.data, source).digest)
+
+
+def _datum(data: Data, source: Source) -> _Datum:
+    return data.get((source.origin, source.hdu), _Datum(total=0, digest=f"{source.length} bytes that nobody has any more"))
+
+
+def _data_now(recording: Recording, subs: Mapping[str, SubFits]) -> tuple[dict[str, str], Data, Data]:
+    """Compare the data of an L0 with those of the sub-FITS by now.
+
+    Returns
+    -------
+    digests : dict of str to str
+        By name, the data of the L0's HDUs as they are.
+    then, now : Data
+        What the L0 says that they are, and what they are in the sub-FITS.
+    """
+    digests: dict[str, str] = {}
+    then: dict[tuple[str, int], _Datum] = {}
+    now: dict[tuple[str, int], _Datum] = {}
+    wanted = {(n, h.index): Span(path=s.path, offset=h.offset, length=h.length) for n, s in subs.items() for h in s.hdus if h.length}
+    for key, hdu in recording.extensions.items():
+        if hdu.length:
+            mine, theirs = _span(recording, hdu), wanted.pop(key, None)
+            told = compare_data(mine, theirs or mine)
+            total = recording.datasum(*key)
+            digests[hdu.extname] = _told(mine, told.old_sum)
+            then[key] = _Datum(total=total, digest=_told(mine, total))
+            if theirs:
+                now[key] = _Datum(total=told.new_sum, digest=_told(theirs, told.new_sum) + _where(told))
+                if told.new_sum == total != told.old_sum:  # it is the L0 that is another one
+                    then[key] = now[key]
+    for key, span in wanted.items():
+        total = sum_data(span)
+        now[key] = _Datum(total=total, digest=_told(span, total))
+    return digests, then, now
+
+
+def _data_of_two(mine: Recording, theirs: Recording) -> tuple[dict[str, str], dict[str, str], Data, Data]:
+    """Compare the data of two L0s; return by name those of each as they are, then what each says that they are."""
+    here = {h.extname: _span(mine, h) for h in mine.extensions.values() if h.length}
+    there = {h.extname: _span(theirs, h) for h in theirs.extensions.values() if h.length}
+    digests, others = {}, {}
+    for name in {**here, **there}:
+        old, new = here.get(name), there.get(name)
+        told = compare_data(old or there[name], new or here[name])
+        if old:
+            digests[name] = _told(old, told.old_sum)
+        if new:
+            others[name] = _told(new, told.new_sum) + (_where(told) if old else "")
+    then = {
+        k: _Datum(total=mine.datasum(*k), digest=_told(here[h.extname], mine.datasum(*k))) for k, h in mine.extensions.items() if h.length
+    }
+    now = {k: _Datum(total=theirs.datasum(*k), digest=others[h.extname]) for k, h in theirs.extensions.items() if h.length}
+    return digests, others, then, now
+
+
+def _span(recording: Recording, hdu: Hdu) -> Span:
+    return Span(path=recording.found.path, offset=hdu.offset, length=hdu.length)
+
+
+def _told(span: Span, total: int) -> str:
+    return f"{span.length} bytes, DATASUM {total}"
+
+
+def _where(told: DataDifference) -> str:
+    if told.count == 1:
+        return f", 1 byte differs, byte {told.first}"
+    return f", {told.count} bytes differ, the first is byte {told.first}" if told.count else ""
