@@ -22,7 +22,7 @@ from assembler.errors import AssemblerError, TelemetryError
 from assembler.fits.data import DataDifference, Span, compare_data, sum_data
 from assembler.service.finder import Found
 from assembler.service.former_history import Remembered, recorded_history
-from assembler.service.pipeline import plan_exposure
+from assembler.service.pipeline import plan_exposure, without_closed
 from assembler.service.reader import snapshot_instants
 from assembler.service.recorded import Recording, read_recording, recorded_corrections, recorded_found
 from assembler.telemetry.history import History
@@ -114,6 +114,8 @@ def compare_with_now(path: Path, now: Making, *, replay: bool = False) -> Compar
         When the telemetry that it holds is that of other times than the exposure's by now.
     """
     recording = read_recording(path)
+    if any(f.code == "unreadable" and f.origin in now.found.subs for f in recording.findings):
+        now = replace(now, found=without_closed(now.found) or now.found)
     instrument = now.found.instrument
     live = Remembered(now.history) if now.history else None
     same_yaml = recording.text("YAMLSHA") == instrument.digest != ""

@@ -187,11 +187,15 @@ def assemble(
             else:
                 found = found.without(error.path, error.reason, str(error))
         except VerificationError as error:
-            closed = _closed_to_cfitsio(found, plan, error.extension)
-            if not closed:
+            opened = _without(found, _sources(plan, error.extension)) or without_closed(found)
+            if opened is None:
                 raise
-            for path in closed:
-                found = found.without(path, "unreadable", f"{path}: cfitsio cannot open every HDU")
+            found = opened
+        except TakenError:  # the L0 that is there may have been made without a sub-FITS that cfitsio cannot open
+            opened = without_closed(found)
+            if opened is None:
+                raise
+            found = opened
 
 
 def _without_stranger(found: Found, stranger: Candidate, times: Times) -> Found:
@@ -216,12 +220,20 @@ def _correct(found: Found, corrections: Sequence[Correction]) -> CorrectedExposu
     return correct_exposure(found.instrument, found.subs, found.missing, found.frame, corrections)
 
 
-def _closed_to_cfitsio(found: Found, plan: Plan, extension: str) -> list[str]:
-    """Return the sub-FITS that keep cfitsio from opening an L0: that of the HDU where it stopped, or those it cannot open."""
-    source = next((hdu.data for hdu in plan.hdus if extension and hdu.name == extension), None)
-    if isinstance(source, Source):
-        return [source.path]
-    return [sub.path for sub in found.subs.values() if not opens_with_cfitsio(sub)]
+def without_closed(found: Found) -> Found | None:
+    """Return an exposure without the sub-FITS that cfitsio cannot open, since it could not open the L0 either; None where there is none."""
+    return _without(found, [sub.path for sub in found.subs.values() if not opens_with_cfitsio(sub)])
+
+
+def _without(found: Found, closed: Sequence[str]) -> Found | None:
+    for path in closed:
+        found = found.without(path, "unreadable", f"{path}: cfitsio cannot open every HDU")
+    return found if closed else None
+
+
+def _sources(plan: Plan, extension: str) -> list[str]:
+    """Return the sub-FITS that an extension of the L0 is of."""
+    return [hdu.data.path for hdu in plan.hdus if extension and hdu.name == extension and isinstance(hdu.data, Source)]
 
 
 def _make(plan: Plan, directory: Path, reason: str | None, former: Path | None, verified: Callable[[Path], None]) -> Outcome | None:

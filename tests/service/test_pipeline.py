@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from assembler.core.plan import Source
 from assembler.errors import AssemblerError, InputError, VerificationError
 from assembler.fits.blocks import scan
+from assembler.service.comparison import Making, compare_with_now
 from assembler.service.finder import find_given, find_night
 from assembler.service.pipeline import assemble
 from assembler.service.reader import explain, verify_l0
@@ -92,6 +93,10 @@ def test_an_hdu_that_cfitsio_cannot_open_costs_only_its_own_origin(kpf, night, m
     assert [f.code for f in outcome.plan.findings if f.severity == "error"] in (["unreadable"], ["truncated"])
     assert "GREEN_AMP1" in [h.name for h in outcome.plan.hdus]
     verify_l0(outcome.path)
+    again = find_night(kpf, night.directory, night.frames[0])
+    assert not make(again).made
+    now = Making(found=again, history=None, corrections=(), directory=outcome.path.parent, version="test")
+    assert not compare_with_now(outcome.path, now).differs
 
 
 def test_a_compressed_sub_fits_gives_the_same_data_and_is_told(kpf, night, make, tmp_path):
