@@ -35,32 +35,34 @@ def show_progress(night: str, count: int, *, paths: bool, clock: Callable[[], in
         Tells a time that never goes back [ns].
     """
     so_far = Progress(night, count, clock)
-
-    def tell(result: "Result") -> None:
-        if result.path and paths:
-            click.echo(result.path)
-        if result.reason:
-            _say(f"{result.task.label}: {result.reason}")
-        so_far.add(result)
-
     if sys.stderr.isatty():
-        with _bar(so_far) as advance:
+        with _bar(so_far) as (above, advance):
+            out = above if sys.stdout.isatty() else click.echo
 
-            def tell_and_advance(result: "Result") -> None:
-                tell(result)
+            def tell_above(result: "Result") -> None:
+                _tell(result, out if paths else None, above)
+                so_far.add(result)
                 advance()
 
-            yield tell_and_advance
+            yield tell_above
         return
 
-    def tell_now_and_then(result: "Result") -> None:
-        tell(result)
+    def tell(result: "Result") -> None:
+        _tell(result, click.echo if paths else None, _say)
+        so_far.add(result)
         if so_far.is_due():
             _say(so_far.line())
 
-    yield tell_now_and_then
+    yield tell
     if so_far.done:
         _say(so_far.line())
+
+
+def _tell(result: "Result", out: Callable[[str], None] | None, say: Callable[[str], None]) -> None:
+    if result.path and out:
+        out(result.path)
+    if result.reason:
+        say(console.one_line(f"{result.task.label}: {result.reason}"))
 
 
 class Progress:
@@ -106,15 +108,20 @@ class Progress:
 
 
 @contextmanager
-def _bar(so_far: Progress) -> Iterator[Callable[[], None]]:
+def _bar(so_far: Progress) -> Iterator[tuple[Callable[[str], None], Callable[[], None]]]:
+    """Show a bar; lend what prints a line above it, and what moves it."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
+    from rich.text import Text
 
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
     with Bar(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
         shown = bar.add_task(console.visible(so_far.name), total=so_far.count, rate="")
-        yield lambda: bar.update(shown, advance=1, rate=so_far.pace())
+        yield (
+            lambda text: bar.console.print(Text(console.visible(text)), soft_wrap=True),
+            lambda: bar.update(shown, advance=1, rate=so_far.pace()),
+        )
 
 
 def _say(text: str) -> None:

@@ -1,10 +1,13 @@
 """A night in batch: every L0 there once and verified, whatever stops it in between, and what came of it told."""
 
+import contextlib
 import csv
 import datetime as dt
 import json
 import os
+import pty
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -214,3 +217,41 @@ def test_of_several_nights_each_has_its_part_of_the_report_and_a_summary_says_wh
     assert page.count('<section class="night"') == 3
     assert "kpfguide_cube_&lt;script&gt;.fits" in page
     assert sorted(os.listdir(tmp_path)) == ["a", "b", "c<img>", "none", "out", "r.html"]
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_on_a_terminal_there_is_a_bar_with_the_paths_above_it_or_where_they_are_sent(recorded, tmp_path, both):
+    mine, theirs = pty.openpty()
+    words = command(recorded, tmp_path / "out", "--jobs", 1)
+    screen = os.environ | {"TERM": "xterm", "COLUMNS": "200", "NO_COLOR": "1"}
+    with subprocess.Popen(words, stdout=theirs if both else subprocess.PIPE, stderr=theirs, cwd=ROOT, env=screen) as process:
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # the end of a terminal
+            while part := os.read(mine, 65_536):
+                shown += part
+        os.close(mine)
+        paths = [] if both else process.stdout.read().decode().split()
+    text = re.sub(r"\x1b\[[0-9]*m", "", shown.decode())
+    lines = re.split(r"\r\n|\r|\x1b\[2K", text)
+    assert any("2024apr21" in line and " 12/12" in line for line in lines)
+    found = [line for line in lines if line.startswith(str(tmp_path))] if both else paths
+    assert {os.path.basename(path) for path in found} == set(os.listdir(tmp_path / "out"))
+
+
+def test_a_night_that_goes_away_meanwhile_fails_and_the_others_go_on(recorded, tmp_path):
+    """The second one is removed as soon as the first L0 of the first is told, long before its turn."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    words = command(recorded, tmp_path / "out", "--jobs", 1, "--report", tmp_path / "r.json")
+    words[5:5] = [str(gone), str(recorded.directory)]  # the recorded one is first already, and is not done twice
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stdout.readline()
+        gone.rmdir()
+        process.stdout.read()
+        lines = process.stderr.read().splitlines()
+    assert process.returncode == 3
+    assert lines[-2] == f"failed, exit code 3: gone: {gone}: there is no such directory"
+    assert lines[-1].startswith("12 exposures: 12 made; 0 frames")
+    told = json.loads((tmp_path / "r.json").read_text())
+    assert [night["reason"] for night in told["nights"]] == ["", f"{gone}: there is no such directory"]
