@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -85,6 +85,7 @@ def night(
     from assembler.reports.tally import Tally
     from assembler.service.night import Order
     from assembler.service.replay import open_history
+    from assembler.service.survey import exposures_with_l0
 
     begun = time.time_ns()
     if supersede is not None and not supersede.strip():
@@ -112,6 +113,7 @@ def night(
         out=Path(out) if out is not None else None,
         choice=choice,
         only_missing=only_missing,
+        with_l0=lru_cache(maxsize=1)(lambda out: exposures_with_l0(out, instrument)),  # nights that share a directory ask once
         jobs=jobs or len(os.sched_getaffinity(0)),
         rate=max_mb_s * 1e6 if max_mb_s is not None else None,
         paths=not as_json,
@@ -134,6 +136,7 @@ class _Batch:
     out: Path | None
     choice: "Choice"
     only_missing: bool
+    with_l0: "Callable[[Path], frozenset[str]]"
     jobs: int
     rate: float | None
     paths: bool
@@ -146,7 +149,7 @@ def _make(batch: _Batch, directory: str) -> dict[str, Any]:
     from assembler.reports.accounts import bad_night_account, night_account
     from assembler.reports.progress import show_progress
     from assembler.service.night import make_night
-    from assembler.service.survey import choose, exposures_with_l0, survey_night
+    from assembler.service.survey import choose, survey_night
 
     try:
         survey = survey_night(batch.instrument, Path(directory))
@@ -159,7 +162,7 @@ def _make(batch: _Batch, directory: str) -> dict[str, Any]:
     survey = choose(survey, batch.choice)
     out = batch.out if batch.out is not None else Path(directory) / batch.instrument.output
     if batch.only_missing:
-        done = exposures_with_l0(out, batch.instrument)
+        done = batch.with_l0(out)
         survey = replace(survey, tasks=tuple(t for t in survey.tasks if t.name(batch.instrument).key not in done))
     batch.tally.add_survey(survey)
     jobs = min(batch.jobs, max(1, len(survey.tasks)))

@@ -172,8 +172,8 @@ def _legend() -> str:
 def _gaps(gaps: Sequence[Sequence[int]]) -> str:
     if not gaps:
         return ""
-    told = ", ".join(str(first) if first == last else f"{first} to {last} ({last - first + 1})" for first, last in gaps)
-    return f"<h3>Gaps in the frame numbers</h3>\n<p>No sub-FITS has these: {_text(told)}.</p>\n"
+    told = ", ".join(_text(first) if first == last else _text(f"{first} to {last} ({last - first + 1})") for first, last in gaps)
+    return f"<h3>Gaps in the frame numbers</h3>\n<p>No sub-FITS has these: {told}.</p>\n"
 
 
 def _strays(strays: Sequence[Mapping[str, str]]) -> str:
@@ -186,7 +186,7 @@ def _strays(strays: Sequence[Mapping[str, str]]) -> str:
 def _undated(labels: Sequence[str]) -> str:
     if not labels:
         return ""
-    return f"<h3>Left out: no sub-FITS tells their begin</h3>\n<p>{_text(', '.join(labels))}</p>\n"
+    return f"<h3>Left out: no sub-FITS tells their begin</h3>\n<p>{', '.join(map(_text, labels))}</p>\n"
 
 
 def _counted(summary: Plain) -> str:

@@ -140,3 +140,9 @@ def test_when_by_what_and_why_is_on_top():
 def test_of_many_findings_the_rest_is_counted():
     _, read = page([night_account(survey(), [made(7, findings={"error": 1, "warning": 40, "info": 0})], ORIGINS)])
     assert "and 39 more, in the L0's FINDINGS" in read.text
+
+
+def test_no_gap_and_no_exposure_that_was_left_out_is_lost_where_there_are_many():
+    there = survey(gaps=tuple((n, n) for n in range(100_000, 101_000)), undated=tuple(f"left_{n}.fits" for n in range(1000)))
+    _, read = page([night_account(there, [], ORIGINS)])
+    assert all(f"{n}" in read.text and f"left_{n - 100_000}.fits" in read.text for n in range(100_000, 101_000))
