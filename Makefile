@@ -45,10 +45,11 @@ bench: $(STAMP)  ## compare with cat, astropy and fitsio, ask long histories, an
 	$(BIN)/python bench/history.py
 	$(BIN)/python bench/latency.py
 
-rehearse: $(STAMP)  ## play 1000 exposures to the watcher, one in ten in trouble; kill it 100 times; 10 000 exposures for its memory
+rehearse: $(STAMP)  ## play 1000 exposures to the watcher, one in ten in trouble; kill it 100 times; 10 000 exposures for its memory, and for that of a batch
 	$(BIN)/python bench/rehearsal.py --exposures 1000 --speed 20 --trouble 10
 	$(BIN)/python bench/rehearsal.py --exposures 120 --spacing 20 --speed 20 --trouble 10 --kills 100
 	$(BIN)/python bench/endurance.py
+	$(BIN)/python bench/endurance_night.py
 
 golden: $(STAMP)  ## renew the golden files, for review with git diff
 	$(BIN)/python -m pytest -q tests/core/test_golden.py tests/core/test_corrections.py tests/test_diff.py tests/test_status.py --renew-golden

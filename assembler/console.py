@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -90,7 +90,7 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=1))
 
 
-def write_report(path: "Path", text: str) -> None:
+def write_report(path: "Path", parts: Iterable[str]) -> None:
     """Write a report, whole or not at all; what is no text in UTF-8 is escaped.
 
     Raises
@@ -100,10 +100,27 @@ def write_report(path: "Path", text: str) -> None:
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        draft.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
-        draft.replace(path)
+        try:
+            with draft.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
+                stream.writelines(parts)
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def span(length: int) -> str:
+    """Say in a few characters how long something [ns] takes; what a clock that was set back makes of it is none.
+
+    >>> [span(round(seconds * 1e9)) for seconds in (-1, 0.25, 59, 3600, 86_400 * 3)]
+    ['0.0 s', '0.2 s', '59 s', '60 min', '3 d']
+    """
+    seconds = max(length, 0) / 1e9
+    for most, unit, divisor in ((120, "s", 1), (7200, "min", 60), (172_800, "h", 3600)):
+        if seconds < most:
+            return f"{seconds:.1f} s" if seconds < 10 else f"{seconds / divisor:.0f} {unit}"
+    return f"{seconds / 86_400:.0f} d"
 
 
 def one_line(text: str) -> str:

@@ -1,30 +1,39 @@
 """The command that assembles whole nights in batch, and reports what came of every exposure."""
 
-import csv
-import io
-import json
 import os
 import sys
 import time
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from assembler import __version__, console
-from assembler.errors import ConfigurationError
+from assembler.errors import AssemblerError, ConfigurationError, InputError
 from assembler.options import CORRECTIONS, HISTORY, INSTRUMENT, JSON, duration, load_corrections, load_named, stopped_by_signals
 
 if TYPE_CHECKING:
-    from assembler.service.night import Result
-    from assembler.service.survey import Survey
+    from assembler.core.choice import Choice
+    from assembler.core.instrument import Instrument
+    from assembler.reports.tally import Tally
+    from assembler.service.night import Order
 
-_SUFFIXES = (".json", ".csv")
-_COLUMNS = ("night", "frame", "state", "version", "l0", "errors", "warnings", "missing", "reason")
+Told = TypeVar("Told")
+
+PROCESSES = click.option(
+    "--jobs", type=click.IntRange(min=1), metavar="N", help="Processes side by side [default: the processors there are]."
+)
+PACE = click.option(
+    "--max-mb-s", type=click.IntRange(min=1), metavar="N", help="Copy, and compare, no more than N MB/s, all processes together."
+)
+FRAMES = click.option("--frames", metavar="LIST", help="Only these, such as 215921,215930-215940.")
+SINCE = click.option("--since", metavar="TIME", help="Only exposures that begin then or later: a date, or a date and time, in UTC.")
+UNTIL = click.option("--until", metavar="TIME", help="Only exposures that begin before that time, or on that date or before it, in UTC.")
+ORIGINS = click.option("--origin", "origins", multiple=True, metavar="NAME", help="Only exposures with a sub-FITS of it; may be repeated.")
+ONLY_MISSING = click.option("--only-missing", is_flag=True, help="Only exposures without any L0 in DIR; the others are not even compared.")
 
 
 @click.command()
@@ -34,11 +43,15 @@ _COLUMNS = ("night", "frame", "state", "version", "l0", "errors", "warnings", "m
 @click.option("--patience", metavar="TIME", default="10 s", show_default=True, help="How long an exposure may wait for the history in all.")
 @INSTRUMENT
 @CORRECTIONS
-@click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Processes side by side [default: the processors there are].")
-@click.option("--frames", metavar="LIST", help="Only these, such as 215921,215930-215940.")
-@click.option("--only-missing", is_flag=True, help="Only exposures without any L0 in DIR; the others are not even compared.")
+@PROCESSES
+@PACE
+@FRAMES
+@SINCE
+@UNTIL
+@ORIGINS
+@ONLY_MISSING
 @click.option("--supersede", metavar="REASON", help="Replace L0s that are there and differ by newer versions; the old ones are kept.")
-@click.option("--report", metavar="FILE", help="Write what came of every exposure there, as JSON (.json) or CSV (.csv).")
+@click.option("--report", metavar="FILE", help="Write what came of every exposure there, as a page (.html), JSON (.json) or CSV (.csv).")
 @JSON
 def night(
     nights: tuple[str, ...],
@@ -48,7 +61,11 @@ def night(
     yaml: str | None,
     corrections: str | None,
     jobs: int | None,
+    max_mb_s: int | None,
     frames: str | None,
+    since: str | None,
+    until: str | None,
+    origins: tuple[str, ...],
     only_missing: bool,
     supersede: str | None,
     report: str | None,
@@ -61,180 +78,167 @@ def night(
     code is that of the worst.
 
     \b
-    assembler night 2024apr21 --out l0 --history sqlite:///history.db --report 2024apr21.csv
+    assembler night 2024apr21 --out l0 --history sqlite:///history.db --report 2024apr21.html
+    assembler night 2024apr* --out l0 --since 2024-04-22T10:30 --origin red --max-mb-s 50
     """  # noqa: D301 - click's own mark for lines that are not to be joined
-    from assembler.service.night import Order, make_night
+    from assembler.reports.report import open_reports
+    from assembler.reports.tally import Tally
+    from assembler.service.night import Order
     from assembler.service.replay import open_history
-    from assembler.service.survey import survey_night, without_l0
+    from assembler.service.survey import exposures_with_l0
 
-    if report is not None and not report.endswith(_SUFFIXES):
-        raise ConfigurationError(f"--report {report}: a report is written as {' or '.join(_SUFFIXES)}")
+    begun = time.time_ns()
     if supersede is not None and not supersede.strip():
         raise ConfigurationError("--supersede: tell why the L0s are to be superseded")
     instrument = load_named(yaml)
     wrong = load_corrections(corrections, yaml, instrument)
-    wanted = _frames(frames)
+    choice = _choice(instrument, frames, since, until, origins)
+    directories = _directories(nights)
     seconds = duration("--patience", patience) / 1e9
     if history is not None:
         open_history(history, seconds).close()  # what is wrong with it is one error now, and not one of every exposure
-    surveys, results = [], []
-    with stopped_by_signals():
-        for directory in dict.fromkeys(os.path.abspath(told) for told in nights):
-            survey = survey_night(instrument, Path(directory))
-            surveys.append(survey)
-            target = Path(out) if out is not None else Path(directory) / instrument.output
-            tasks = [task for task in survey.tasks if wanted is None or task.frame in wanted]
-            if only_missing:
-                tasks = without_l0(tasks, target, instrument)
-            order = Order(
-                instrument=instrument,
-                corrections=wrong,
-                out=target,
-                opening=partial(open_history, history, seconds) if history is not None else None,
-                patience=seconds,
-                supersede=supersede,
-                version=__version__,
-                clock=time.time_ns,
-            )
-            with _progress(directory, len(tasks), as_json=as_json) as told:
-                for result in make_night(order, tasks, min(jobs or len(os.sched_getaffinity(0)), max(1, len(tasks)))):
-                    told(result)
-                    results.append(result)
-    plain = _plain(surveys, results)
-    if report is not None:
-        console.write_report(Path(report), json.dumps(plain, indent=1) + "\n" if report.endswith(".json") else _csv(plain))
-    if as_json:
-        console.print_json(plain)
-    _summary(surveys, results)
-    return max((result.exit_code for result in results), default=0)
+    order = partial(
+        Order,
+        instrument=instrument,
+        corrections=wrong,
+        opening=partial(open_history, history, seconds) if history is not None else None,
+        patience=seconds,
+        supersede=supersede,
+        version=__version__,
+        clock=time.time_ns,
+    )
+    batch = _Batch(
+        instrument=instrument,
+        order=order,
+        out=Path(out) if out is not None else None,
+        choice=choice,
+        only_missing=only_missing,
+        with_l0=lru_cache(maxsize=1)(lambda out: exposures_with_l0(out, instrument)),  # nights that share a directory ask once
+        jobs=jobs or len(os.sched_getaffinity(0)),
+        rate=max_mb_s * 1e6 if max_mb_s is not None else None,
+        paths=not as_json,
+        tally=Tally(nights=len(directories) > 1),
+    )
+    with stopped_by_signals(), open_reports(report, printed=as_json) as reports:
+        for directory in directories:
+            reports.add(_make(batch, directory))
+        _tell_summary(batch.tally)
+        reports.conclude(_overall(batch, begun))
+    return batch.tally.exit_code
 
 
-class _Told(Protocol):
-    def __call__(self, result: "Result") -> None:
-        """Tell of an exposure that is done."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Batch:
+    """What all nights have in common; ``tally`` counts what comes of them."""
+
+    instrument: "Instrument"
+    order: "Callable[..., Order]"
+    out: Path | None
+    choice: "Choice"
+    only_missing: bool
+    with_l0: "Callable[[Path], frozenset[str]]"
+    jobs: int
+    rate: float | None
+    paths: bool
+    tally: "Tally"
 
 
-@contextmanager
-def _progress(directory: str, count: int, *, as_json: bool) -> "Iterator[_Told]":
-    """Show how far a night is: as a bar where somebody looks, else as lines."""
+def _make(batch: _Batch, directory: str) -> dict[str, Any]:
+    """Make the L0s of a night, and return what came of it, of which nothing is kept here."""
+    from assembler.fits.pace import Pacer
+    from assembler.reports.accounts import bad_night_account, night_account
+    from assembler.reports.progress import show_progress
+    from assembler.service.night import make_night
+    from assembler.service.survey import choose, survey_night
 
-    def lines(result: "Result") -> None:
-        if result.path and not as_json:
-            click.echo(result.path)
-        if result.reason:
-            click.echo(console.one_line(f"{result.task.label}: {result.reason}"), err=True)
-
-    if not sys.stderr.isatty():
-        yield lines
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
-        shown = bar.add_task(console.visible(os.path.basename(directory)), total=count, rate="")
-        begun, size, warnings, errors = time.monotonic(), 0, 0, 0
-
-        def both(result: "Result") -> None:
-            nonlocal size, warnings, errors
-            lines(result)
-            size += result.size
-            warnings += result.findings.get("warning", 0)
-            errors += result.findings.get("error", 0)
-            rate = size / 1e6 / max(0.001, time.monotonic() - begun)
-            bar.update(shown, advance=1, rate=f"{rate:.0f} MB/s, {errors} errors, {warnings} warnings")
-
-        yield both
-
-
-def _frames(told: str | None) -> "frozenset[int] | _Ranges | None":
-    """Read which frames are wanted; None for all."""
-    if told is None:
-        return None
-    ranges = []
-    for part in told.split(","):
-        first, dash, last = part.strip().partition("-")
-        if not (first.isdecimal() and (last.isdecimal() and int(first) <= int(last) if dash else not last)):
-            raise ConfigurationError(f"--frames {told!a}: expected numbers and ranges, such as 215921,215930-215940")
-        ranges.append(range(int(first), int(last or first) + 1))
-    return _Ranges(ranges)
+    try:
+        survey = survey_night(batch.instrument, Path(directory))
+    except AssemblerError as error:  # it was there when the command began; the other nights go on
+        _say(str(error))
+        batch.tally.add_bad_night(directory, str(error), error.exit_code)
+        return bad_night_account(directory, str(error), error.exit_code)
+    if not (survey.tasks or survey.strays):
+        _say(f"{directory}: there is no sub-FITS of {batch.instrument.name} here")
+    survey = choose(survey, batch.choice)
+    out = batch.out if batch.out is not None else Path(directory) / batch.instrument.output
+    if batch.only_missing:
+        done = batch.with_l0(out)
+        survey = replace(survey, tasks=tuple(t for t in survey.tasks if t.name(batch.instrument).key not in done))
+    batch.tally.add_survey(survey)
+    jobs = min(batch.jobs, max(1, len(survey.tasks)))
+    pacing = partial(Pacer, batch.rate / jobs, time.monotonic_ns, time.sleep) if batch.rate is not None else None
+    results = []
+    with show_progress(directory, len(survey.tasks), paths=batch.paths, clock=time.monotonic_ns) as tell:
+        for result in make_night(batch.order(out=out, pacing=pacing), survey.tasks, jobs):
+            tell(result)
+            batch.tally.add(result)
+            results.append(result)
+    return night_account(survey, results, [origin.name for origin in batch.instrument.origins])
 
 
-class _Ranges:
-    """Ranges of frames, however long."""
+def _choice(instrument: "Instrument", frames: str | None, since: str | None, until: str | None, origins: Sequence[str]) -> "Choice":
+    """Read which exposures are wanted."""
+    from assembler.core.choice import Choice, read_frames, read_since, read_until
 
-    def __init__(self, ranges: Sequence[range]) -> None:
-        self._ranges = ranges
+    known = [origin.name for origin in instrument.origins]
+    unknown = [name for name in origins if name not in known]
+    if unknown:
+        raise ConfigurationError(f"--origin {unknown[0]!a}: {instrument.name} has no such origin; expected {', '.join(known)}")
+    choice = Choice(
+        frames=_read("--frames", read_frames, frames) or (),
+        since=_read("--since", read_since, since),
+        until=_read("--until", read_until, until),
+        origins=frozenset(origins),
+    )
+    if choice.since is not None and choice.until is not None and choice.since >= choice.until:
+        raise ConfigurationError(f"--since {since} --until {until}: nothing is between them")
+    return choice
 
-    def __contains__(self, frame: object) -> bool:
-        return isinstance(frame, int) and any(frame in one for one in self._ranges)
+
+def _read(option: str, read: "Callable[[str], Told]", text: str | None) -> "Told | None":
+    """Read what an option was given, if it was."""
+    try:
+        return None if text is None else read(text)
+    except ValueError as error:
+        raise ConfigurationError(f"{option} {error}") from None
 
 
-def _plain(surveys: "Sequence[Survey]", results: "Iterable[Result]") -> dict[str, Any]:
-    """Return the report for JSON."""
-    by_night: dict[str, list[Result]] = {survey.night: [] for survey in surveys}
-    for result in results:
-        by_night[result.task.night].append(result)
+def _directories(nights: Sequence[str]) -> list[str]:
+    """Return the nights, each once; that one of them is not there is told before anything is done."""
+    directories = list(dict.fromkeys(os.path.abspath(told) for told in nights))
+    wrong = []
+    for directory in directories:
+        try:
+            os.scandir(directory).close()
+        except (FileNotFoundError, NotADirectoryError):
+            wrong.append(f"{directory}: there is no such directory")
+        except (OSError, ValueError) as error:
+            wrong.append(f"{directory}: cannot be read: {getattr(error, 'strerror', None) or error}")
+    if wrong:
+        more = f" (and {len(wrong) - 5} more)" if len(wrong) > 5 else ""
+        raise InputError(f"{'; '.join(wrong[:5])}{more}; nothing was done")
+    return directories
+
+
+def _overall(batch: _Batch, begun: int) -> dict[str, Any]:
+    """Return what is told of all nights together."""
+    from assembler.core.instants import format_iso
+    from assembler.reports.report import told_command
+
     return {
-        "nights": [
-            {
-                "night": survey.night,
-                "exposures": [_exposure(result) for result in sorted(by_night[survey.night], key=_in_order)],
-                "gaps": [list(gap) for gap in survey.gaps],
-                "strays": [{"origin": s.origin, "path": s.path, "reason": s.reason} for s in survey.strays],
-            }
-            for survey in surveys
-        ]
+        "assembler": __version__,
+        "instrument": batch.instrument.name,
+        "command": told_command(["assembler", *sys.argv[1:]]),
+        "begun": format_iso(begun // 10**9 * 10**9, digits=0),
+        "ended": format_iso(time.time_ns() // 10**9 * 10**9, digits=0),
+        "summary": batch.tally.plain(),
     }
 
 
-def _in_order(result: "Result") -> tuple[bool, int, str]:
-    return result.task.frame is None, result.task.frame or 0, result.task.first
+def _tell_summary(tally: "Tally") -> None:
+    for line in (*tally.troubles(), tally.line()):
+        _say(line)
 
 
-def _exposure(result: "Result") -> dict[str, Any]:
-    return {
-        "frame": result.task.frame,
-        "first": result.task.first,
-        "state": result.state,
-        "l0": result.path,
-        "version": result.version,
-        "sub_fits": dict(result.task.paths),
-        "missing": result.missing,
-        "findings": result.findings,
-        "reason": result.reason,
-    }
-
-
-def _csv(plain: dict[str, Any]) -> str:
-    """Return a row for each exposure, each gap, and each sub-FITS that belongs to none."""
-    stream = io.StringIO()
-    rows = csv.writer(stream)
-    rows.writerow(_COLUMNS)
-    for told in plain["nights"]:
-        for one in told["exposures"]:
-            missing = " ".join(f"{origin}:{reason}" for origin, reason in one["missing"].items())
-            name = one["first"] if one["frame"] is None else one["frame"]
-            counted = [one["findings"].get(severity, 0) for severity in ("error", "warning")]
-            row = [told["night"], name, one["state"], one["version"], one["l0"], *counted, missing, one["reason"]]
-            rows.writerow([_cell(value) for value in row])
-        for first, last in told["gaps"]:
-            rows.writerow([_cell(told["night"]), f"{first}-{last}", "gap", "", "", "", "", "", "no sub-FITS has these frames"])
-        for stray in told["strays"]:
-            rows.writerow(
-                [_cell(value) for value in (told["night"], "", "stray", "", stray["path"], "", "", stray["origin"], stray["reason"])]
-            )
-    return stream.getvalue()
-
-
-def _cell(value: object) -> object:
-    """Return what a spreadsheet takes for text and never for a formula."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
-
-
-def _summary(surveys: "Sequence[Survey]", results: "Sequence[Result]") -> None:
-    counts = Counter(result.state for result in results)
-    told = ", ".join(f"{counts[state]} {state}" for state in ("made", "superseded", "same", "failed") if counts[state])
-    gaps = sum(last - first + 1 for survey in surveys for first, last in survey.gaps)
-    strays = sum(len(survey.strays) for survey in surveys)
-    click.echo(f"{len(results)} exposures: {told or 'nothing to do'}; {gaps} frames that nobody has, {strays} stray sub-FITS", err=True)
+def _say(text: str) -> None:
+    click.echo(console.one_line(text), err=True)

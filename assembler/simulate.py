@@ -89,7 +89,7 @@ def simulate(
         target = simulator.prepare_target(Path(source), Path(to), script)
         told = {"night": str(target), "seed": seed, "deadlines": {name: wait / 1e9 for name, wait in waited.items()}} | _plain(script)
         if report:
-            console.write_report(Path(report), json.dumps(told, indent=1) + "\n")
+            console.write_report(Path(report), (json.dumps(told, indent=1), "\n"))
         click.echo(_summary(script, speed, max(waited.values())), err=True)
         latest = simulator.play(
             script, Path(source), target, clock=time.monotonic, sleep=time.sleep, speed=speed, telemetry=feed, told=_tell_step

@@ -196,7 +196,7 @@ def _in_flight(overview: "Overview") -> "Table":
             _text(_label(entry)),
             _text(_night(entry)),
             _text(entry.state, _STATES.get(entry.state, "")),
-            _text(span(overview.at - entry.since)),
+            _text(console.span(overview.at - entry.since)),
             _text(" ".join(entry.sub_fits)),
             _next(entry, overview.at),
         )
@@ -207,10 +207,10 @@ def _next(entry: "Entry", now: int) -> "Text":
     """Say what an exposure waits for, or when it is tried again and why it has to be."""
     told = []
     if entry.awaited:
-        left = "" if entry.until is None else f", {span(entry.until - now)} left" if entry.until > now else ", time is up"
+        left = "" if entry.until is None else f", {console.span(entry.until - now)} left" if entry.until > now else ", time is up"
         told.append(f"waits for {', '.join(entry.awaited)}{left}")
     if entry.next_attempt is not None:
-        when = f"in {span(entry.next_attempt - now)}" if entry.next_attempt > now else "now"
+        when = f"in {console.span(entry.next_attempt - now)}" if entry.next_attempt > now else "now"
         told.append(f"attempt {entry.attempts + 1} {when}: {entry.reason}")
     elif entry.attempts > 1:
         told.append(f"attempt {entry.attempts}")
@@ -231,7 +231,7 @@ def _done(done: "tuple[Done, ...]") -> "Table":
             _text(os.path.basename(entry.l0) if has_l0 else f"{_label(entry)} ({_night(entry)})"),
             _text(str(entry.version or "")),
             _text(entry.state, _STATES.get(entry.state, "")),
-            _text("" if one.took is None else span(one.took)),
+            _text("" if one.took is None else console.span(one.took)),
             *(_text(str(entry.findings[severity] or ""), style) for severity, style in _SEVERITIES.items()),
             why,
         )
@@ -247,7 +247,7 @@ def _orphans(overview: "Overview") -> "Iterator[Text]":
     few = f", the newest {len(overview.newest_orphans)}" if overview.orphans > len(overview.newest_orphans) else ""
     yield _text(f"Orphans, sub-FITS that belong to no exposure: {overview.orphans}{few}", "bold yellow")
     for seen, sighting in overview.newest_orphans:
-        yield _text(f"{sighting.path} ({sighting.origin}, {span(overview.at - seen)} ago)")
+        yield _text(f"{sighting.path} ({sighting.origin}, {console.span(overview.at - seen)} ago)")
 
 
 def _findings(entry: "Entry") -> str:
@@ -268,19 +268,6 @@ def _label(entry: "Entry") -> str:
 
 def _night(entry: "Entry") -> str:
     return os.path.basename(entry.name.night) or entry.name.night
-
-
-def span(length: int) -> str:
-    """Say in a few characters how long something [ns] takes; what a clock that was set back makes of it is none.
-
-    >>> [span(round(seconds * 1e9)) for seconds in (-1, 0.25, 59, 3600, 86_400 * 3)]
-    ['0.0 s', '0.2 s', '59 s', '60 min', '3 d']
-    """
-    seconds = max(length, 0) / 1e9
-    for most, unit, divisor in ((120, "s", 1), (7200, "min", 60), (172_800, "h", 3600)):
-        if seconds < most:
-            return f"{seconds:.1f} s" if seconds < 10 else f"{seconds / divisor:.0f} {unit}"
-    return f"{seconds / 86_400:.0f} d"
 
 
 def _table(title: str) -> "Table":

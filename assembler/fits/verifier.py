@@ -8,6 +8,7 @@ from assembler.core.plan import OWN_TABLES, Plan
 from assembler.core.versions import SUPERSEDED, apart_from_version, is_version, superseded_name
 from assembler.errors import InputError, VerificationError
 from assembler.fits.blocks import fill, open_fits, scan
+from assembler.fits.pace import Pace, at_once
 from assembler.fits.sums import fold, word_sum
 from assembler.fits.threads import side_by_side
 
@@ -17,7 +18,7 @@ _MOST = 20
 _SUMS = ("CHECKSUM", "DATASUM ")
 
 
-def verify_plan(path: Path, plan: Plan, sums: Mapping[str, int], *, ignore_date: bool = False) -> None:
+def verify_plan(path: Path, plan: Plan, sums: Mapping[str, int], *, ignore_date: bool = False, pace: Pace = at_once) -> None:
     """Verify that a file is what was planned, and that its data are those of the sub-FITS.
 
     Parameters
@@ -29,13 +30,15 @@ def verify_plan(path: Path, plan: Plan, sums: Mapping[str, int], *, ignore_date:
         By HDU, what its data unit sums up to: of an extension from a sub-FITS, that of the bytes there.
     ignore_date : bool
         Compare an L0 that was written at another time: DATE, and what tells of its version, may differ.
+    pace : callable
+        What reading it keeps to.
 
     Raises
     ------
     VerificationError
         That names what differs.
     """
-    found, problems = _check_file(path)
+    found, problems = _check_file(path, pace)
     names = ["PRIMARY", *(h.extname for h in found.hdus[1:])]
     if names != [h.name for h in plan.hdus]:
         problems.append(f"HDUs are {' '.join(names)}, planned were {' '.join(h.name for h in plan.hdus)}")
@@ -81,7 +84,7 @@ def _is_superseded(path: Path, primary: Hdu) -> bool:
     return path.absolute().parent.name == SUPERSEDED and path.name == superseded_name(name, version)
 
 
-def _check_file(path: Path) -> tuple[SubFits, list[str]]:
+def _check_file(path: Path, pace: Pace = at_once) -> tuple[SubFits, list[str]]:
     """Scan a file, sum every HDU, and let cfitsio open each."""
     try:
         found = scan(str(path))
@@ -90,7 +93,7 @@ def _check_file(path: Path) -> tuple[SubFits, list[str]]:
             raise
         raise VerificationError(str(error)) from error
     problems = [f"{found.trailing} bytes after the last HDU"] if found.trailing else []
-    for hdu, data_sum in zip(found.hdus, _sums(found), strict=True):
+    for hdu, data_sum in zip(found.hdus, _sums(found, pace), strict=True):
         name = hdu.extname or f"HDU {hdu.index}"
         if _datasum(hdu) != data_sum:
             problems.append(f"{name}: DATASUM is {_datasum(hdu)}, that of the data is {data_sum}")
@@ -100,7 +103,7 @@ def _check_file(path: Path) -> tuple[SubFits, list[str]]:
     return found, problems
 
 
-def _sums(found: SubFits) -> list[int]:
+def _sums(found: SubFits, pace: Pace) -> list[int]:
     """Return the sum of each data unit, read side by side where it is large."""
     parts = [
         (hdu.index, hdu.offset + start, min(_SEGMENT, hdu.length - start)) for hdu in found.hdus for start in range(0, hdu.length, _SEGMENT)
@@ -108,13 +111,13 @@ def _sums(found: SubFits) -> list[int]:
     small = found.compressed or sum(length for _, _, length in parts) <= _SEGMENT
     jobs = [parts] if small else [[part] for part in parts]
     totals = [0] * len(found.hdus)
-    for results in side_by_side(lambda job: _sums_of(found.path, job), jobs):
+    for results in side_by_side(lambda job: _sums_of(found.path, job, pace), jobs):
         for index, part in results:
             totals[index] = fold(totals[index] + part)
     return totals
 
 
-def _sums_of(path: str, parts: Sequence[tuple[int, int, int]]) -> list[tuple[int, int]]:
+def _sums_of(path: str, parts: Sequence[tuple[int, int, int]], pace: Pace) -> list[tuple[int, int]]:
     """Return the sums of parts of a file, each an HDU's number, an offset and a length [bytes], a multiple of 4.
 
     Raises
@@ -129,7 +132,12 @@ def _sums_of(path: str, parts: Sequence[tuple[int, int, int]]) -> list[tuple[int
             for index, offset, length in parts:
                 stream.seek(offset)
                 total, left = 0, length
-                while left and (part := fill(stream, buffer[: min(len(buffer), left)])):
+                while left:
+                    wanted = min(len(buffer), left)
+                    pace(wanted)
+                    part = fill(stream, buffer[:wanted])
+                    if not part:
+                        break
                     total += word_sum(part)
                     left -= len(part)
                 results.append((index, fold(total)))

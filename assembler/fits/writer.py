@@ -19,6 +19,7 @@ from assembler.core.plan import Plan, PlannedHdu, Source, conclude
 from assembler.core.tables import Table
 from assembler.errors import InputError, OutputError
 from assembler.fits.blocks import fill, open_fits, padded, signature_of
+from assembler.fits.pace import Pace, at_once
 from assembler.fits.sums import encode, fold, word_sum
 from assembler.fits.threads import WORKERS, side_by_side
 
@@ -98,8 +99,15 @@ def draft(directory: Path, filename: str) -> Iterator[Draft]:
             path.unlink()
 
 
-def write_l0(plan: Plan, target: Draft) -> tuple[Plan, dict[str, int]]:
+def write_l0(plan: Plan, target: Draft, pace: Pace = at_once) -> tuple[Plan, dict[str, int]]:
     """Write a plan into a draft, sync it, and close it.
+
+    Parameters
+    ----------
+    plan : Plan
+    target : Draft
+    pace : callable
+        What copying the data keeps to.
 
     Returns
     -------
@@ -119,7 +127,7 @@ def write_l0(plan: Plan, target: Draft) -> tuple[Plan, dict[str, int]]:
     try:
         with open(target.path, "r+b", buffering=0) as file:
             opened = _Opened(path=target.path, descriptor=file.fileno())
-            plan, sums = _transfer(plan, starts, opened)
+            plan, sums = _transfer(plan, starts, opened, pace)
             for hdu, start in zip(plan.hdus, starts, strict=True):
                 _write(opened.descriptor, render_header(hdu.cards, sums[hdu.name]), start)
             os.fsync(opened.descriptor)
@@ -128,9 +136,9 @@ def write_l0(plan: Plan, target: Draft) -> tuple[Plan, dict[str, int]]:
     return plan, sums
 
 
-def sum_l0(plan: Plan) -> tuple[Plan, dict[str, int]]:
+def sum_l0(plan: Plan, pace: Pace = at_once) -> tuple[Plan, dict[str, int]]:
     """Return what `write_l0` would, without writing anything: the sub-FITS are read and summed."""
-    return _transfer(plan, [0] * len(plan.hdus), None)
+    return _transfer(plan, [0] * len(plan.hdus), None, pace)
 
 
 def publish(target: Draft, filename: str) -> Path:
@@ -197,11 +205,11 @@ def _layout(hdus: Sequence[PlannedHdu]) -> list[int]:
     return starts
 
 
-def _transfer(plan: Plan, starts: Sequence[int], target: _Opened | None) -> tuple[Plan, dict[str, int]]:
+def _transfer(plan: Plan, starts: Sequence[int], target: _Opened | None, pace: Pace) -> tuple[Plan, dict[str, int]]:
     """Copy the data units of the sub-FITS, conclude the plan, write its tables; return the sum of every data unit."""
     pieces = [p for number, hdu in enumerate(plan.hdus) if isinstance(hdu.data, Source) for p in _pieces(number, hdu, starts[number])]
     sums = {hdu.name: 0 for hdu in plan.hdus}
-    for number, part in _copy(pieces, target):
+    for number, part in _copy(pieces, target, pace):
         name = plan.hdus[number].name
         sums[name] = fold(sums[name] + part)
     plan = conclude(plan, sums)
@@ -226,7 +234,7 @@ def _pieces(number: int, hdu: PlannedHdu, start: int) -> Iterator[Piece]:
         yield Piece(hdu=number, source=source, start=source.offset + offset, length=length, target=target + offset)
 
 
-def _copy(pieces: Sequence[Piece], target: _Opened | None) -> Iterator[tuple[int, int]]:
+def _copy(pieces: Sequence[Piece], target: _Opened | None, pace: Pace) -> Iterator[tuple[int, int]]:
     """Copy pieces side by side; yield the number of the HDU and the sum of each. Without a target only sum."""
     small = sum(p.length for p in pieces) <= SEGMENT
     jobs: dict[tuple[str, int], list[Piece]] = {}
@@ -234,11 +242,11 @@ def _copy(pieces: Sequence[Piece], target: _Opened | None) -> Iterator[tuple[int
         # A compressed file is read once, from its start on; pieces of another one are independent, and worth a thread if large.
         together = small or piece.source.compressed
         jobs.setdefault((piece.source.path, -1 if together else place), []).append(piece)
-    for results in side_by_side(lambda job: _copy_job(job, target), list(jobs.values()), workers=1 if small else WORKERS):
+    for results in side_by_side(lambda job: _copy_job(job, target, pace), list(jobs.values()), workers=1 if small else WORKERS):
         yield from results
 
 
-def _copy_job(job: list[Piece], target: _Opened | None) -> list[tuple[int, int]]:
+def _copy_job(job: list[Piece], target: _Opened | None, pace: Pace) -> list[tuple[int, int]]:
     """Copy the pieces of one file, in the order that they have there."""
     source = job[0].source
     buffer = memoryview(bytearray(min(BUFFER, max(p.length for p in job))))
@@ -250,7 +258,9 @@ def _copy_job(job: list[Piece], target: _Opened | None) -> list[tuple[int, int]]
             try:
                 stream.seek(piece.start)
                 while done < piece.length:
-                    part = fill(stream, buffer[: min(len(buffer), piece.length - done)])
+                    wanted = min(len(buffer), piece.length - done)
+                    pace(wanted)
+                    part = fill(stream, buffer[:wanted])
                     if not part:
                         raise InputError(
                             f"{source.path}: became shorter while it was read", path=source.path, reason="still-growing", retry=True

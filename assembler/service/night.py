@@ -7,15 +7,18 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Literal
 
 from assembler.core.corrections import Correction
 from assembler.core.exposure import MISSING_CODES
+from assembler.core.findings import Finding
 from assembler.core.instrument import Instrument
+from assembler.core.lines import as_line
 from assembler.errors import AssemblerError
+from assembler.fits.pace import Pace, at_once
 from assembler.service.finder import find_paths
 from assembler.service.pipeline import assemble
 from assembler.service.survey import Task
@@ -24,6 +27,10 @@ from assembler.telemetry.patience import Patience
 
 State = Literal["made", "same", "superseded", "failed"]
 
+MOST_WORST = 20
+"""How many findings of an exposure are told with their messages; all are in its L0."""
+
+_LONGEST = 400
 _PR_SET_PDEATHSIG = 1
 
 
@@ -41,6 +48,8 @@ class Order:
         Opens the keyword history; is called once in each process.
     patience : float
         How long an exposure may wait for it [s].
+    pacing : callable or None
+        Makes what copying keeps to in one process; is called once in each. None: all go as fast as they can.
     supersede : str or None
         Why an L0 that is there and differs is to be replaced; None: it is not to be.
     version : str
@@ -54,6 +63,7 @@ class Order:
     out: Path
     opening: Callable[[], History] | None
     patience: float
+    pacing: Callable[[], Pace] | None
     supersede: str | None
     version: str
     clock: Callable[[], int]
@@ -61,7 +71,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What became of an exposure.
+    """What became of an exposure; small, whatever its L0 has to tell.
 
     Attributes
     ----------
@@ -73,8 +83,12 @@ class Result:
     version : int
     findings : mapping of str to int
         How many of each severity.
+    codes : mapping of str to int
+        How many of each code.
+    worst : tuple of Finding
+        Errors, then warnings: the first `MOST_WORST`, with messages that are not too long.
     missing : mapping of str to str
-        By origin, why it is not in the L0.
+        By origin, why it is not in the L0; where it failed, as far as is known.
     size : int
         Bytes that were written.
     reason : str
@@ -88,6 +102,8 @@ class Result:
     path: str = ""
     version: int = 0
     findings: dict[str, int] = field(default_factory=dict)
+    codes: dict[str, int] = field(default_factory=dict)
+    worst: tuple[Finding, ...] = ()
     missing: dict[str, str] = field(default_factory=dict)
     size: int = 0
     reason: str = ""
@@ -99,6 +115,7 @@ class _Worker:
 
     order: Order
     history: Patience | None = None
+    pace: Pace = staticmethod(at_once)
 
 
 def make_night(order: Order, tasks: Iterable[Task], jobs: int) -> Iterator[Result]:
@@ -130,7 +147,7 @@ def make_night(order: Order, tasks: Iterable[Task], jobs: int) -> Iterator[Resul
             try:
                 yield future.result()
             except BrokenProcessPool:
-                yield Result(task=futures[future], state="failed", reason="its process was killed; run again", exit_code=4)
+                yield _failed(futures[future], "its process was killed; run again", 4)
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -147,6 +164,7 @@ def _begin_child(order: Order) -> None:
 
 def _begin(order: Order) -> None:
     _Worker.order = order
+    _Worker.pace = order.pacing() if order.pacing else at_once
     _Worker.history = Patience.opening(order.opening, order.patience) if order.opening else None
 
 
@@ -163,9 +181,10 @@ def _make(task: Task) -> Result:
             version=order.version,
             clock=order.clock,
             supersede=order.supersede,
+            pace=_Worker.pace,
         )
     except AssemblerError as error:
-        return Result(task=task, state="failed", reason=str(error), exit_code=error.exit_code)
+        return _failed(task, as_line(error), error.exit_code)
     findings = Counter(f.severity for f in outcome.plan.findings)
     return Result(
         task=task,
@@ -173,7 +192,19 @@ def _make(task: Task) -> Result:
         path=str(outcome.path),
         version=outcome.version,
         findings={severity: findings[severity] for severity in ("error", "warning", "info")},
+        codes=dict(sorted(Counter(f.code for f in outcome.plan.findings).items())),
+        worst=_worst(outcome.plan.findings),
         missing={f.origin: f.code for f in outcome.plan.findings if f.origin and f.code in MISSING_CODES},
         size=os.stat(outcome.path).st_size if outcome.made else 0,
         exit_code=1 if findings["error"] else 0,
     )
+
+
+def _failed(task: Task, reason: str, exit_code: int) -> Result:
+    missing = {lost.origin: lost.reason for lost in task.missing}
+    return Result(task=task, state="failed", missing=missing, reason=reason, exit_code=exit_code)
+
+
+def _worst(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    ordered = [f for severity in ("error", "warning") for f in findings if f.severity == severity]
+    return tuple(replace(f, message=as_line(f.message, _LONGEST)) for f in ordered[:MOST_WORST])

@@ -21,6 +21,7 @@ from assembler.core.residuals import is_stranger
 from assembler.core.times import Times, reconcile, with_durations
 from assembler.core.versions import Replaced
 from assembler.errors import ConfigurationError, InputError, OutputError, TakenError, VerificationError
+from assembler.fits.pace import Pace, at_once
 from assembler.fits.verifier import opens_with_cfitsio, verify_plan
 from assembler.fits.versions import Standing, replaced_by, restore_l0, retire_l0, standing_l0, supersede_l0
 from assembler.fits.writer import draft, publish, remove_abandoned, sum_l0, write_l0
@@ -124,6 +125,7 @@ def assemble(
     former: Path | None = None,
     patient: bool = False,
     verified: Callable[[Path], None] = lambda _path: None,
+    pace: Pace = at_once,
 ) -> Outcome:
     """Make the L0 of an exposure: plan, write, verify, publish.
 
@@ -152,6 +154,8 @@ def assemble(
         Whether whoever calls will come again: then a sub-FITS that is gone, changes or cannot be read is raised, and not left out.
     verified : callable
         Is told the final path of an L0 that is whole and verified, just before it is published.
+    pace : callable
+        What copying, and comparing with an L0 that is there, keeps to.
 
     Raises
     ------
@@ -173,7 +177,7 @@ def assemble(
     while True:
         plan = plan_exposure(found, history, directory, corrections=corrections, version=version, now=clock())
         try:
-            if outcome := _make(plan, directory, supersede, former, verified):
+            if outcome := _make(plan, directory, supersede, former, verified, pace):
                 return outcome
             overtaken += 1
             if overtaken == _MOST_OVERTAKEN:
@@ -236,21 +240,23 @@ def _sources(plan: Plan, extension: str) -> list[str]:
     return [hdu.data.path for hdu in plan.hdus if extension and hdu.name == extension and isinstance(hdu.data, Source)]
 
 
-def _make(plan: Plan, directory: Path, reason: str | None, former: Path | None, verified: Callable[[Path], None]) -> Outcome | None:
+def _make(
+    plan: Plan, directory: Path, reason: str | None, former: Path | None, verified: Callable[[Path], None], pace: Pace
+) -> Outcome | None:
     """Write a plan and give it the final name, or leave alone what has it; None when another assembler was faster."""
     path = directory / plan.filename
     remove_abandoned(directory, plan.filename)
     if former is not None and former != path and _is_there(former.parent, former.name):
         if reason is None:
             raise TakenError(f"{former} is the L0 of this exposure, which would be {plan.filename} now", path=str(former))
-        return _rename(plan, path, replaced_by(standing := standing_l0(former), reason), standing, verified)
+        return _rename(plan, path, replaced_by(standing := standing_l0(former), reason), standing, verified, pace)
     if not _is_there(directory, plan.filename) and not restore_l0(directory, plan.filename):
-        return _write(plan, directory, None, verified)
+        return _write(plan, directory, None, verified, pace)
     standing = standing_l0(path)
-    concluded, sums = sum_l0(plan)
+    concluded, sums = sum_l0(plan, pace)
     difference = None
     try:
-        verify_plan(path, concluded, sums, ignore_date=True)
+        verify_plan(path, concluded, sums, ignore_date=True, pace=pace)
     except VerificationError as error:
         difference = error
     if standing_l0(path) != standing:
@@ -260,23 +266,23 @@ def _make(plan: Plan, directory: Path, reason: str | None, former: Path | None, 
     if reason is None:
         told = f"{path} exists and is not what would be made now; an L0 is never overwritten ({difference})"
         raise TakenError(told, path=str(path)) from difference
-    return _write(superseding(plan, replaced_by(standing, reason)), directory, standing, verified)
+    return _write(superseding(plan, replaced_by(standing, reason)), directory, standing, verified, pace)
 
 
-def _rename(plan: Plan, path: Path, replaced: Replaced, former: Standing, verified: Callable[[Path], None]) -> Outcome | None:
+def _rename(plan: Plan, path: Path, replaced: Replaced, former: Standing, verified: Callable[[Path], None], pace: Pace) -> Outcome | None:
     """Make an L0 under another name than this exposure had, and then take that one away."""
     if _is_there(path.parent, path.name):  # a stop came between the two
-        made = _make(plan, path.parent, None, None, verified)
+        made = _make(plan, path.parent, None, None, verified, pace)
     else:
-        made = _write(superseding(plan, replaced), path.parent, None, verified)
+        made = _write(superseding(plan, replaced), path.parent, None, verified, pace)
     return made and replace(made, version=former.version + 1, replaced=retire_l0(former))
 
 
-def _write(plan: Plan, directory: Path, standing: Standing | None, verified: Callable[[Path], None]) -> Outcome | None:
+def _write(plan: Plan, directory: Path, standing: Standing | None, verified: Callable[[Path], None], pace: Pace) -> Outcome | None:
     """Write, verify, and publish or supersede; None when another assembler has the name now, or took the draft away."""
     with draft(directory, plan.filename) as target:
         try:
-            plan, sums = write_l0(plan, target)
+            plan, sums = write_l0(plan, target, pace)
             verify_plan(target.path, plan, sums)
             verified(directory / plan.filename)
             if standing is None:

@@ -1,12 +1,12 @@
 """The exposures of a night that is over: which sub-FITS there are, which of them belong together, and which belong to nothing."""
 
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
 from assembler.core.candidates import read_candidate
+from assembler.core.choice import Choice
 from assembler.core.exposure import Missing, frame_of
 from assembler.core.instrument import Instrument
 from assembler.core.readiness import Arrival, Flight, sort_arrivals
@@ -25,7 +25,8 @@ _WHOLE = ("complete", "trailing")
 class Task:
     """An exposure to be assembled: its sub-FITS by origin, and why others are missing, as far as that is known.
 
-    ``frame`` is None where no sub-FITS tells one; then ``first`` is the name of the one that the exposure is known by.
+    ``frame`` is None where no sub-FITS tells one; then ``first`` is the name of the one that the exposure is known by. ``begin`` [ns] is
+    that of the sub-FITS whose times are trusted most; None where none tells it.
     """
 
     night: str
@@ -33,6 +34,12 @@ class Task:
     first: str
     paths: tuple[tuple[str, str], ...]
     missing: tuple[Missing, ...] = ()
+    begin: int | None = None
+
+    @property
+    def origins(self) -> frozenset[str]:
+        """Who delivered a sub-FITS, be it broken."""
+        return frozenset([*(origin for origin, _ in self.paths), *(lost.origin for lost in self.missing)])
 
     @property
     def label(self) -> str:
@@ -47,11 +54,13 @@ class Task:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stray:
-    """A sub-FITS that belongs to no exposure, and why."""
+    """A sub-FITS that belongs to no exposure, and why; its frame and its begin [ns] as far as they are known."""
 
     origin: str
     path: str
     reason: str
+    frame: int | None = None
+    begin: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,12 +75,15 @@ class Survey:
     strays : tuple of Stray
     gaps : tuple of (int, int)
         Frame numbers that nobody has between those that somebody has, first and last of each gap.
+    undated : tuple of str
+        What people call the exposures that were left out because they were to be chosen by a begin, and tell none.
     """
 
     night: str
     tasks: tuple[Task, ...]
     strays: tuple[Stray, ...]
     gaps: tuple[tuple[int, int], ...]
+    undated: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,17 +119,43 @@ def survey_night(instrument: Instrument, night: Path) -> Survey:
     there = sort_arrivals(instrument, arrivals)
     tasks = [_task(instrument, night, flight, broken) for flight in there.flights]
     used = {m.message for task in tasks for m in task.missing}
-    strays = [Stray(origin=a.origin, path=a.path, reason="it shares no time with an exposure") for a in there.loose]
-    strays += [Stray(origin=a.origin, path=a.path, reason="the exposure has another sub-FITS of that origin") for a in there.doubles]
-    strays += [Stray(origin=b.origin, path=b.path, reason=b.message) for b in broken if b.message not in used]
+    strays = [_stray(a, "it shares no time with an exposure") for a in there.loose]
+    strays += [_stray(a, "the exposure has another sub-FITS of that origin") for a in there.doubles]
+    strays += [Stray(origin=b.origin, path=b.path, reason=b.message, frame=b.named) for b in broken if b.message not in used]
     return Survey(night=os.path.abspath(night), tasks=tuple(tasks), strays=tuple(strays), gaps=_gaps([t.frame for t in tasks]))
 
 
-def without_l0(tasks: Iterable[Task], out: Path, instrument: Instrument) -> list[Task]:
-    """Return the tasks whose exposures have no L0 in a directory; what is no L0 of this instrument counts for nothing."""
+def choose(survey: Survey, choice: Choice) -> Survey:
+    """Return what of a night is meant.
+
+    An exposure whose begin is not known is left out where it would have to be. A gap is told of where it is between exposures that
+    are meant, a sub-FITS that belongs to none unless what it tells is not meant.
+    """
+    named = [task for task in survey.tasks if choice.has_frame(task.frame) and choice.has_origin(task.origins)]
+    undated = tuple(task.label for task in named if task.begin is None) if choice.by_time else ()
+    gaps = survey.gaps
+    if choice.by_time:
+        frames = [t.frame for t in survey.tasks if t.frame is not None and t.begin is not None and choice.has_begin(t.begin)]
+        gaps = tuple(gap for gap in gaps if frames and min(frames) < gap[0] and gap[1] < max(frames))
+    return replace(
+        survey,
+        tasks=tuple(t for t in named if not choice.by_time or (t.begin is not None and choice.has_begin(t.begin))),
+        strays=tuple(
+            stray
+            for stray in survey.strays
+            if choice.has_frame(stray.frame)
+            and choice.has_origin({stray.origin})
+            and (stray.begin is None or choice.has_begin(stray.begin))
+        ),
+        gaps=choice.clip(gaps),
+        undated=undated,
+    )
+
+
+def exposures_with_l0(out: Path, instrument: Instrument) -> frozenset[str]:
+    """Return what the journal would know the exposures by that have an L0 in a directory; other files count for nothing."""
     l0s, _ = read_l0s(sorted(out.glob("*.fits")), instrument)
-    known = {l0.name.key for l0 in l0s}
-    return [task for task in tasks if task.name(instrument).key not in known]
+    return frozenset(l0.name.key for l0 in l0s)
 
 
 def _task(instrument: Instrument, night: Path, flight: Flight, broken: list[_Broken]) -> Task:
@@ -136,7 +174,12 @@ def _task(instrument: Instrument, night: Path, flight: Flight, broken: list[_Bro
         first=os.path.basename(flight.arrivals[0].path),
         paths=tuple((a.origin, a.path) for a in flight.arrivals),
         missing=tuple(missing),
+        begin=interval[0] if interval else None,
     )
+
+
+def _stray(arrival: Arrival, reason: str) -> Stray:
+    return Stray(origin=arrival.origin, path=arrival.path, reason=reason, frame=arrival.frame, begin=arrival.times.begin)
 
 
 def _gaps(frames: list[int | None]) -> tuple[tuple[int, int], ...]:

@@ -1,9 +1,13 @@
 """A night in batch: every L0 there once and verified, whatever stops it in between, and what came of it told."""
 
+import contextlib
 import csv
+import datetime as dt
 import json
 import os
+import pty
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -142,10 +146,17 @@ def test_what_fails_stops_no_other_and_is_told(tmp_path):
     [
         (("--frames", "1-x"), 2, "expected numbers and ranges"),
         (("--frames", "5-1"), 2, "expected numbers and ranges"),
-        (("--report", "night.xls"), 2, "a report is written as .json or .csv"),
+        (("--report", "night.xls"), 2, "a report is written as .json, .csv or .html"),
         (("--supersede", " "), 2, "tell why"),
         (("--history", "sqlite:///nowhere.db"), 5, "nowhere.db"),
         (("--jobs", "0"), 2, "--jobs"),
+        (("--max-mb-s", "0"), 2, "--max-mb-s"),
+        (("--since", "yesterday"), 2, "--since 'yesterday': expected a date or a time in UTC"),
+        (("--until", "2024-02-30"), 2, "--until '2024-02-30': expected a date"),
+        (("--since", "2024-04-22T10:00", "--until", "2024-04-22T10:00"), 2, "nothing is between them"),
+        (("--origin", "red", "--origin", "blue"), 2, "KPF has no such origin; expected green, red, ca_hk, expmeter, guide"),
+        (("--report", "nowhere/r.html"), 4, "nowhere/r.html: cannot be written"),
+        (("nowhere", "nor here"), 3, "nor here: there is no such directory; nothing was done"),
     ],
 )
 def test_what_is_wrong_is_one_clear_line(recorded, tmp_path, words, code, told):
@@ -165,3 +176,82 @@ def test_a_report_is_data_to_a_spreadsheet(tmp_path):
     report = tmp_path / "report.csv"
     assert run(night, tmp_path / "out", "--report", report).returncode == 0
     assert all(not cell.startswith(("=", "+", "-", "@")) for row in csv.reader(report.read_text().splitlines()) for cell in row)
+
+
+def test_by_time_and_by_origin_only_those_are_made_and_told_of(recorded, tmp_path):
+    begins = [recorded.exposure(frame).begin for frame in recorded.frames]
+    since, until = (f"{begins[number] - dt.timedelta(seconds=5):%Y-%m-%dT%H:%M:%S}" for number in (3, 6))
+    done = run(recorded, tmp_path / "out", "--since", since, "--until", until, "--json", "--max-mb-s", 500)
+    assert done.returncode == 0
+    told = json.loads(done.stdout)
+    assert [e["frame"] for e in told["nights"][0]["exposures"]] == list(recorded.frames[3:6])
+    assert told["summary"]["exposures"] == 3
+    check(tmp_path / "out", 3)
+    day = run(recorded, tmp_path / "out", "--since", "2024-04-22", "--until", "2024-04-22", "--origin", "guide")
+    assert day.stderr.splitlines()[-1].startswith("12 exposures: 9 made, 3 same")
+    none = run(recorded, tmp_path / "out", "--until", "2024-04-21")
+    assert (none.returncode, none.stderr.splitlines()[-1][:27]) == (0, "0 exposures: nothing to do;")
+
+
+def test_of_several_nights_each_has_its_part_of_the_report_and_a_summary_says_what_failed_and_why(tmp_path):
+    nights = [kpf_night.make_night(tmp_path / name, exposures=3, shape=(4, 4)) for name in ("a", "b", "c<img>")]
+    (tmp_path / "none").mkdir()
+    (tmp_path / "c<img>" / "2024apr21" / "CRED2" / "kpfguide_cube_<script>.fits").write_bytes(b"SIMPLE")
+    (tmp_path / "out").mkdir()
+    for frame in nights[0].frames[:2]:  # so their L0s cannot be made
+        for path in nights[0].sub_fits(frame).values():
+            path.write_bytes(path.read_bytes().replace(b"DATE-BEG=", b"DATE-XXX=").replace(b"MJD-OBS =", b"MJD-XXX ="))
+    words = [*command(nights[0], tmp_path / "out")[:4], nights[0].directory, tmp_path / "none", nights[2].directory]
+    words += ["-i", ROOT / "prefixes.yaml", "--report", tmp_path / "r.html"]
+    done = subprocess.run([str(word) for word in words], capture_output=True, text=True, check=False, cwd=ROOT)
+    lines = done.stderr.splitlines()
+    assert done.returncode == 3
+    assert f"{tmp_path / 'none'}: there is no sub-FITS of KPF here" in lines
+    assert lines[-1].startswith("6 exposures: 4 made, 2 failed; 0 frames that nobody has, 3 stray sub-FITS")
+    failed = next(line for line in lines if line.startswith("failed, exit code 3: "))
+    assert all(f"2024apr21 {frame}" in failed for frame in nights[0].frames[:2])
+    assert sum(line.startswith("2024apr21: ") for line in lines) == 2  # no terminal: a line for each night, which was quick
+    page = (tmp_path / "r.html").read_text()
+    assert "<script" not in page
+    assert "<img" not in page
+    assert page.count('<section class="night"') == 3
+    assert "kpfguide_cube_&lt;script&gt;.fits" in page
+    assert sorted(os.listdir(tmp_path)) == ["a", "b", "c<img>", "none", "out", "r.html"]
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_on_a_terminal_there_is_a_bar_with_the_paths_above_it_or_where_they_are_sent(recorded, tmp_path, both):
+    mine, theirs = pty.openpty()
+    words = command(recorded, tmp_path / "out", "--jobs", 1)
+    screen = os.environ | {"TERM": "xterm", "COLUMNS": "200", "NO_COLOR": "1"}
+    with subprocess.Popen(words, stdout=theirs if both else subprocess.PIPE, stderr=theirs, cwd=ROOT, env=screen) as process:
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # the end of a terminal
+            while part := os.read(mine, 65_536):
+                shown += part
+        os.close(mine)
+        paths = [] if both else process.stdout.read().decode().split()
+    text = re.sub(r"\x1b\[[0-9]*m", "", shown.decode())
+    lines = re.split(r"\r\n|\r|\x1b\[2K", text)
+    assert any("2024apr21" in line and " 12/12" in line for line in lines)
+    found = [line for line in lines if line.startswith(str(tmp_path))] if both else paths
+    assert {os.path.basename(path) for path in found} == set(os.listdir(tmp_path / "out"))
+
+
+def test_a_night_that_goes_away_meanwhile_fails_and_the_others_go_on(recorded, tmp_path):
+    """The second one is removed as soon as the first L0 of the first is told, long before its turn."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    words = command(recorded, tmp_path / "out", "--jobs", 1, "--report", tmp_path / "r.json")
+    words[5:5] = [str(gone), str(recorded.directory)]  # the recorded one is first already, and is not done twice
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stdout.readline()
+        gone.rmdir()
+        process.stdout.read()
+        lines = process.stderr.read().splitlines()
+    assert process.returncode == 3
+    assert lines[-2] == f"failed, exit code 3: gone: {gone}: there is no such directory"
+    assert lines[-1].startswith("12 exposures: 12 made; 0 frames")
+    told = json.loads((tmp_path / "r.json").read_text())
+    assert [night["reason"] for night in told["nights"]] == ["", f"{gone}: there is no such directory"]

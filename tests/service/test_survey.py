@@ -6,12 +6,13 @@ import time
 import kpf_night
 import pytest
 
-from assembler.core.instants import SECOND
+from assembler.core.choice import Choice
+from assembler.core.instants import SECOND, from_unix
 from assembler.core.rehearsal import write_script
 from assembler.errors import InputError
 from assembler.service.finder import find_night
 from assembler.service.simulator import play, prepare_target, read_recordings
-from assembler.service.survey import survey_night
+from assembler.service.survey import choose, survey_night
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -48,3 +49,58 @@ def test_frames_that_nobody_has_are_gaps_and_broken_files_of_no_exposure_are_str
 def test_a_night_that_is_not_there_is_one_clear_error(kpf, tmp_path):
     with pytest.raises(InputError, match="there is no such directory"):
         survey_night(kpf, tmp_path / "nowhere")
+
+
+def begin_of(night: kpf_night.Night, number: int) -> int:
+    """Return when an exposure begins as the file tells that is trusted most [ns], give or take a second."""
+    return from_unix(night.exposure(night.frames[number]).begin.timestamp())
+
+
+def test_a_choice_by_time_takes_what_began_then_and_the_gaps_and_strays_of_that_time(kpf, tmp_path):
+    night = kpf_night.make_night(tmp_path, exposures=9, shape=(4, 4))
+    for lost in (1, 5):  # of which the guide camera's, which tells no frame, is left: a stray
+        for origin, path in night.sub_fits(night.frames[lost]).items():
+            if origin != "guide":
+                path.unlink()
+    survey = survey_night(kpf, night.directory)
+    assert all(task.begin is not None for task in survey.tasks)
+    chosen = choose(survey, Choice(since=begin_of(night, 4) - 5 * SECOND, until=begin_of(night, 7) - 5 * SECOND))
+    assert [task.frame for task in chosen.tasks] == [night.frames[4], night.frames[6]]
+    assert chosen.gaps == ((night.frames[5], night.frames[5]),)
+    assert [stray.path for stray in chosen.strays] == [str(night.sub_fits(night.frames[5])["guide"])]
+    assert chosen.undated == ()
+
+
+def test_a_choice_by_frame_leaves_out_the_gaps_and_strays_of_others(kpf, tmp_path):
+    night = kpf_night.make_night(tmp_path, exposures=6, shape=(4, 4))
+    for lost in (1, 2, 3):
+        for path in night.sub_fits(night.frames[lost]).values():
+            path.write_bytes(path.read_bytes()[:4000])
+    survey = survey_night(kpf, night.directory)
+    chosen = choose(survey, Choice(frames=((night.frames[2], night.frames[4]),)))
+    assert [task.frame for task in chosen.tasks] == [night.frames[4]]
+    assert chosen.gaps == ((night.frames[2], night.frames[3]),)
+    assert {stray.frame for stray in chosen.strays} == {night.frames[2], night.frames[3]}
+
+
+def test_a_choice_by_origin_takes_exposures_with_a_sub_fits_of_it_be_it_broken(kpf, tmp_path):
+    night = kpf_night.make_night(tmp_path, exposures=4, shape=(4, 4))
+    night.sub_fits(night.frames[0])["red"].unlink()
+    broken = night.sub_fits(night.frames[1])["red"]
+    broken.write_bytes(broken.read_bytes()[:4000])
+    night.sub_fits(night.frames[3])["green"].unlink()
+    survey = survey_night(kpf, night.directory)
+    assert [task.frame for task in choose(survey, Choice(origins=frozenset({"red"}))).tasks] == list(night.frames[1:])
+    assert [task.frame for task in choose(survey, Choice(origins=frozenset({"red", "green"}))).tasks] == list(night.frames)
+
+
+def test_an_exposure_without_a_begin_is_left_out_of_a_choice_by_time_and_named(kpf, tmp_path):
+    night = kpf_night.make_night(tmp_path, exposures=2, shape=(4, 4))
+    for path in night.sub_fits(night.frames[1]).values():
+        path.write_bytes(path.read_bytes().replace(b"DATE-BEG=", b"DATE-XXX="))
+    survey = survey_night(kpf, night.directory)
+    assert [task.begin is None for task in survey.tasks] == [False, True]
+    assert choose(survey, Choice()).undated == ()
+    chosen = choose(survey, Choice(since=0))
+    assert [task.frame for task in chosen.tasks] == [night.frames[0]]
+    assert chosen.undated == (str(night.frames[1]),)

@@ -1,0 +1,128 @@
+"""How far a night is: a bar where somebody looks, else a line now and then."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from assembler import console
+from assembler.reports.tally import Tally
+
+if TYPE_CHECKING:
+    from assembler.service.night import Result
+
+PAUSE = 30_000_000_000
+"""Between two lines [ns]."""
+
+Tell = Callable[["Result"], None]
+
+
+@contextmanager
+def show_progress(night: str, count: int, *, paths: bool, clock: Callable[[], int]) -> Iterator[Tell]:
+    """Lend what tells of each exposure that is done; on the way out, say how far the night got.
+
+    Parameters
+    ----------
+    night : str
+    count : int
+        How many exposures there are.
+    paths : bool
+        Whether the L0s' paths go to standard output.
+    clock : callable
+        Tells a time that never goes back [ns].
+    """
+    so_far = Progress(night, count, clock)
+    if sys.stderr.isatty():
+        with _bar(so_far) as (above, advance):
+            out = above if sys.stdout.isatty() else click.echo
+
+            def tell_above(result: "Result") -> None:
+                _tell(result, out if paths else None, above)
+                so_far.add(result)
+                advance()
+
+            yield tell_above
+        return
+
+    def tell(result: "Result") -> None:
+        _tell(result, click.echo if paths else None, _say)
+        so_far.add(result)
+        if so_far.is_due():
+            _say(so_far.line())
+
+    yield tell
+    if so_far.done:
+        _say(so_far.line())
+
+
+def _tell(result: "Result", out: Callable[[str], None] | None, say: Callable[[str], None]) -> None:
+    if result.path and out:
+        out(result.path)
+    if result.reason:
+        say(console.one_line(f"{result.task.label}: {result.reason}"))
+
+
+class Progress:
+    """How far a night is, and how quick."""
+
+    def __init__(self, night: str, count: int, clock: Callable[[], int]) -> None:
+        self.name = os.path.basename(night) or night
+        self.count = count
+        self._clock = clock
+        self._begun = self._told = clock()
+        self._tally = Tally()
+
+    @property
+    def done(self) -> int:
+        """How many exposures are done."""
+        return self._tally.exposures
+
+    def add(self, result: "Result") -> None:
+        """Count an exposure that is done."""
+        self._tally.add(result)
+
+    def is_due(self) -> bool:
+        """Tell whether it is time for a line; the last one comes anyway."""
+        now = self._clock()
+        if now - self._told < PAUSE or self.done == self.count:
+            return False
+        self._told = now
+        return True
+
+    def pace(self) -> str:
+        """Say how quick it is, and what was found."""
+        rate = self._tally.size / 1e6 / max(1e-3, (self._clock() - self._begun) / 1e9)
+        counts = self._tally.findings
+        failed = f", {self._tally.states['failed']} failed" if self._tally.states["failed"] else ""
+        return f"{rate:.0f} MB/s{failed}, {counts['error']} errors, {counts['warning']} warnings"
+
+    def line(self) -> str:
+        """Say how far it is."""
+        elapsed = self._clock() - self._begun
+        left = self.count - self.done
+        time = f"{console.span(elapsed * left // max(1, self.done))} left" if left else f"in {console.span(elapsed)}"
+        return f"{self.name}: {self.done} of {self.count} exposures, {self.pace()}, {time}"
+
+
+@contextmanager
+def _bar(so_far: Progress) -> Iterator[tuple[Callable[[str], None], Callable[[], None]]]:
+    """Show a bar; lend what prints a line above it, and what moves it."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+    from rich.text import Text
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
+    with Bar(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
+        shown = bar.add_task(console.visible(so_far.name), total=so_far.count, rate="")
+        yield (
+            lambda text: bar.console.print(Text(console.visible(text)), soft_wrap=True),
+            lambda: bar.update(shown, advance=1, rate=so_far.pace()),
+        )
+
+
+def _say(text: str) -> None:
+    click.echo(console.one_line(text), err=True)
