@@ -54,7 +54,7 @@ class Hdu:
 
     def record(self, keyword: str) -> Record | None:
         """Return the first card with a keyword."""
-        place = _places(self.images).get(f"{keyword:8}")
+        place = first_places(self.images).get(f"{keyword:8}")
         return None if place is None else self._corrected(read_record(place, self.images[place]))
 
     def value(self, keyword: str) -> Value:
@@ -65,7 +65,7 @@ class Hdu:
     @property
     def extname(self) -> str:
         """The first EXTNAME that says something, or the empty string."""
-        first = _places(self.images).get("EXTNAME ")
+        first = first_places(self.images).get("EXTNAME ")
         for place, image in enumerate(self.images[first:], first) if first is not None else ():
             if image.startswith("EXTNAME "):
                 name = self._corrected(read_record(place, image)).value
@@ -79,8 +79,12 @@ class Hdu:
 
 
 @lru_cache(maxsize=32)
-def _places(images: tuple[str, ...]) -> dict[str, int]:
-    """Return where each keyword is for the first time; of an exposure's headers, a dozen cards are looked up again and again."""
+def first_places(images: tuple[str, ...]) -> dict[str, int]:
+    """Return by the first eight columns where a header has them first; of each header, a dozen cards are looked up again and again.
+
+    >>> first_places(("A       = 1", "B       = 2", "A       = 3"))
+    {'A       ': 0, 'B       ': 1}
+    """
     places: dict[str, int] = {}
     for place, image in enumerate(images):
         places.setdefault(image[:8], place)
