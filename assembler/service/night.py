@@ -1,14 +1,10 @@
 """A night in batch: every exposure through the pipeline, in parallel processes; one that fails stops no other."""
 
-import ctypes
 import os
-import signal
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -18,13 +14,12 @@ from assembler.core.instrument import Instrument
 from assembler.errors import AssemblerError
 from assembler.service.finder import find_paths
 from assembler.service.pipeline import assemble
+from assembler.service.processes import work_in_processes
 from assembler.service.survey import Task
 from assembler.telemetry.history import History
 from assembler.telemetry.patience import Patience
 
 State = Literal["made", "same", "superseded", "failed"]
-
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,26 +118,12 @@ def make_night(order: Order, tasks: Iterable[Task], jobs: int) -> Iterator[Resul
                 _Worker.history.close()
                 _Worker.history = None
         return
-    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_begin_child, initargs=(order,))
+    results = work_in_processes(tasks, jobs, partial(_begin, order), _make)
     try:
-        futures: dict[Future[Result], Task] = {pool.submit(_make, task): task for task in tasks}
-        for future in as_completed(futures):
-            try:
-                yield future.result()
-            except BrokenProcessPool:
-                yield Result(task=futures[future], state="failed", reason="its process was killed; run again", exit_code=4)
+        for task, result in results:
+            yield result or Result(task=task, state="failed", reason="its process was killed, twice; run again", exit_code=4)
     finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _begin_child(order: Order) -> None:
-    """Leave Ctrl-C to the parent, which lets what is being written be finished, and end with it however it ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = os.getppid()
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it ended before
-        os.kill(os.getpid(), signal.SIGKILL)
-    _begin(order)
+        results.close()
 
 
 def _begin(order: Order) -> None:
