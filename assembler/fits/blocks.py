@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import IO, cast
 
 from assembler.core.cards import CARD_LENGTH, Value, is_printable, read_record
-from assembler.core.exposure import Hdu, SubFits, first_places
+from assembler.core.exposure import Hdu, SubFits
 from assembler.errors import InputError
 from assembler.fits.sums import word_sum
 
@@ -162,7 +162,7 @@ def _first_block(stream: IO[bytes], path: str) -> bytes:
 def _read_header(stream: IO[bytes], path: str, index: int, position: int, block: bytes) -> tuple[Hdu, int]:
     """Read blocks up to END; return the HDU, and the length of its data without fill [bytes]."""
     blocks = [block]
-    while (end := _find_end(block)) < 0:
+    while (end := _find_card(block, _END)) < 0:
         length = len(blocks) * BLOCK
         if not _has_keywords(block):
             reason = "truncated" if block.endswith(b"\0") else "unreadable"  # space that was reserved and not yet written to
@@ -175,25 +175,27 @@ def _read_header(stream: IO[bytes], path: str, index: int, position: int, block:
         blocks.append(block)
     header = b"".join(blocks)
     length = len(header)
-    text = header[: length - BLOCK + end].decode("latin-1")
+    header_sum = word_sum(header) % 0xFFFFFFFF
+    header = header[: length - BLOCK + end]
+    text = header.decode("latin-1")
     images = tuple([text[i : i + CARD_LENGTH] for i in range(0, len(text), CARD_LENGTH)])
-    data_length = _data_length(images, path, index)
+    data_length = _data_length(header, path, index)
     hdu = Hdu(
         index=index,
         images=images,
         offset=position + length,
         length=padded(data_length),
-        header_sum=word_sum(header) % 0xFFFFFFFF,
+        header_sum=header_sum,
         blank_padding=not block[end + CARD_LENGTH :].strip(b" "),
     )
     return hdu, data_length
 
 
-def _find_end(block: bytes) -> int:
-    """Return where in a block the END card is, or -1."""
-    place = block.find(_END)
-    while place % CARD_LENGTH and place >= 0:  # the end of one card and the blanks of the next
-        place = block.find(_END, place + 1)
+def _find_card(header: bytes, begun: bytes) -> int:
+    """Return where in a header the first card is that begins with some characters, or -1."""
+    place = header.find(begun)
+    while place % CARD_LENGTH and place >= 0:  # they are somewhere in a card
+        place = header.find(begun, place + 1)
     return place
 
 
@@ -203,13 +205,12 @@ def _has_keywords(block: bytes) -> bool:
     return is_printable(text) or all(is_printable(text[i : i + 8]) for i in range(0, BLOCK, CARD_LENGTH))
 
 
-def _data_length(images: tuple[str, ...], path: str, index: int) -> int:
-    """Return the length of a data unit without fill [bytes] (FITS Standard 4.4.1)."""
-    places = first_places(images)
+def _data_length(header: bytes, path: str, index: int) -> int:
+    """Return the length of the data unit of a header without END, without fill [bytes] (FITS Standard 4.4.1)."""
 
     def told(keyword: str, default: int | None = None) -> Value:
-        place = places.get(f"{keyword:8}")
-        return default if place is None else read_record(place, images[place]).value
+        place = _find_card(header, f"{keyword:8}".encode("ascii"))
+        return default if place < 0 else read_record(0, header[place : place + CARD_LENGTH].decode("latin-1")).value
 
     def whole(keyword: str, default: int | None = None) -> int:
         value = told(keyword, default)

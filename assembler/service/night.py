@@ -1,5 +1,6 @@
 """A night in batch: every exposure through the pipeline, in parallel processes; one that fails stops no other."""
 
+import gc
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,6 +21,9 @@ from assembler.telemetry.history import History
 from assembler.telemetry.patience import Patience
 
 State = Literal["made", "same", "superseded", "failed"]
+
+_BEFORE_COLLECTING = 50_000
+"""How many values are made before Python looks for cycles among them: an exposure has none, and looking took a tenth of its time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,11 +113,13 @@ def make_night(order: Order, tasks: Iterable[Task], jobs: int) -> Iterator[Resul
         How many processes; 1: this one.
     """
     if jobs == 1:
+        collecting = gc.get_threshold()
         _begin(order)
         try:
             for task in tasks:
                 yield _make(task)
         finally:
+            gc.set_threshold(*collecting)
             if _Worker.history:
                 _Worker.history.close()
                 _Worker.history = None
@@ -127,6 +133,8 @@ def make_night(order: Order, tasks: Iterable[Task], jobs: int) -> Iterator[Resul
 
 
 def _begin(order: Order) -> None:
+    """Make a process ready for exposures."""
+    gc.set_threshold(_BEFORE_COLLECTING)
     _Worker.order = order
     _Worker.history = Patience.opening(order.opening, order.patience) if order.opening else None
 
