@@ -64,6 +64,7 @@ def night(
     assembler night 2024apr21 --out l0 --history sqlite:///history.db --report 2024apr21.csv
     """  # noqa: D301 - click's own mark for lines that are not to be joined
     from assembler.service.night import Order, make_night
+    from assembler.service.processes import begin_server
     from assembler.service.replay import open_history
     from assembler.service.survey import survey_night, without_l0
 
@@ -75,6 +76,9 @@ def night(
     wrong = load_corrections(corrections, yaml, instrument)
     wanted = _frames(frames)
     seconds = duration("--patience", patience) / 1e9
+    most = jobs or len(os.sched_getaffinity(0))
+    if most > 1:
+        begin_server()  # which imports what they need while the night is surveyed
     if history is not None:
         open_history(history, seconds).close()  # what is wrong with it is one error now, and not one of every exposure
     surveys, results = [], []
@@ -97,7 +101,7 @@ def night(
                 clock=time.time_ns,
             )
             with _progress(directory, len(tasks), as_json=as_json) as told:
-                for result in make_night(order, tasks, min(jobs or len(os.sched_getaffinity(0)), max(1, len(tasks)))):
+                for result in make_night(order, tasks, min(most, max(1, len(tasks)))):
                     told(result)
                     results.append(result)
     plain = _plain(surveys, results)
