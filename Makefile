@@ -40,8 +40,9 @@ format: $(STAMP)  ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(STAMP)  ## compare with cat, astropy and fitsio, ask long histories, and time the watcher
+bench: $(STAMP)  ## compare with cat, astropy and fitsio, make nights, ask long histories, and time the watcher
 	$(BIN)/python bench/bench.py
+	$(BIN)/python bench/night.py
 	$(BIN)/python bench/history.py
 	$(BIN)/python bench/latency.py
 

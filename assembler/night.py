@@ -84,6 +84,7 @@ def night(
     from assembler.reports.report import open_reports
     from assembler.reports.tally import Tally
     from assembler.service.night import Order
+    from assembler.service.processes import begin_server
     from assembler.service.replay import open_history
     from assembler.service.survey import exposures_with_l0
 
@@ -95,6 +96,9 @@ def night(
     choice = _choice(instrument, frames, since, until, origins)
     directories = _directories(nights)
     seconds = duration("--patience", patience) / 1e9
+    most = jobs or len(os.sched_getaffinity(0))
+    if most > 1:
+        begin_server()  # which imports what they need while the night is surveyed
     if history is not None:
         open_history(history, seconds).close()  # what is wrong with it is one error now, and not one of every exposure
     order = partial(
@@ -114,7 +118,7 @@ def night(
         choice=choice,
         only_missing=only_missing,
         with_l0=lru_cache(maxsize=1)(lambda out: exposures_with_l0(out, instrument)),  # nights that share a directory ask once
-        jobs=jobs or len(os.sched_getaffinity(0)),
+        jobs=most,
         rate=max_mb_s * 1e6 if max_mb_s is not None else None,
         paths=not as_json,
         tally=Tally(nights=len(directories) > 1),

@@ -6,7 +6,6 @@ minutes and 4 GB of disk; ``--quick`` takes seconds.
 """
 
 import argparse
-import os
 import shutil
 import signal
 import sys
@@ -31,7 +30,7 @@ def main() -> int:
     names = EXPOSURES[:1] if wanted.quick else EXPOSURES
     signal.signal(signal.SIGTERM, _stop)
     try:
-        parent = _place(wanted.dir, max(SPACE[name] for name in names))
+        parent = runner.place(wanted.dir, max(SPACE[name] for name in names))
         with tempfile.TemporaryDirectory(prefix="assembler-bench-", dir=parent) as directory:
             tables = [report.machine_table(Path(directory)), *_measure_all(names, wanted.rounds, Path(directory), quick=wanted.quick)]
     except (runner.BenchError, OSError) as error:
@@ -82,20 +81,6 @@ def _count(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError("at least one round is needed")
     return number
-
-
-def _place(given: str | None, space: int) -> str:
-    """Return the directory to make a temporary one in: on a disk, unless one was given, and with enough space."""
-    if given:
-        os.makedirs(given, exist_ok=True)
-    candidates = [given] if given else [tempfile.gettempdir(), "/var/tmp", os.getcwd()]
-    for candidate in candidates:
-        path = Path(candidate)
-        if not (path.is_dir() and os.access(path, os.W_OK)):
-            continue
-        if (given or report.filesystem(path) not in report.RAM_DISKS) and shutil.disk_usage(path).free >= space:
-            return candidate
-    raise runner.BenchError(f"no directory on a disk with {space / 1e9:.1f} GB free; name one with --dir")
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:

@@ -1,9 +1,10 @@
 """Make the exposures that the benchmark measures with: sub-FITS, an instrument YAML, and a keyword history.
 
-Run as a program, ``python exposures.py NAME DIRECTORY``, it makes one exposure and prints what it made as JSON. The
-benchmark starts it that way so that its own process stays small: a child inherits its parent's peak memory.
+Run as a program, ``python exposures.py NAME DIRECTORY [COUNT]``, it makes one exposure, or a night of so many, and prints what it
+made as JSON. The benchmark starts it that way so that its own process stays small: a child inherits its parent's peak memory.
 """
 
+import datetime as dt
 import json
 import os
 import sys
@@ -14,6 +15,8 @@ from pathlib import Path
 BEGIN, END, ELAPSED = "2024-04-22T08:00:32.890", "2024-04-22T08:01:32.890", 60.0
 BEGIN_UNIX = 1713772832.89
 FRAME = 215921
+SPACING = 70.0
+"""From the begin of one exposure of a night to that of the next [s]."""
 TELEMETRY = 100
 HISTORY_HOURS = 2
 HISTORY_STEP = 5.0
@@ -93,6 +96,35 @@ class Exposure:
     size: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Night:
+    """A night on the disk, of exposures that have other times, frame numbers and readings each, and the pixels of one.
+
+    Attributes
+    ----------
+    name : str
+        That of its exposures.
+    directory : str
+        Where its sub-FITS are.
+    exposures : tuple of tuple of str
+        Of each exposure, the paths of its sub-FITS.
+    instrument, history : str
+        Paths.
+    cards : int
+        Of each exposure.
+    size : int
+        Bytes of all sub-FITS together.
+    """
+
+    name: str
+    directory: str
+    exposures: tuple[tuple[str, ...], ...]
+    instrument: str
+    history: str
+    cards: int
+    size: int
+
+
 def cameras_of(name: str) -> tuple[Camera, ...]:
     """Return the cameras of an exposure by its name: small, kpf or wide."""
     if name == "small":
@@ -113,7 +145,7 @@ def cameras_of(name: str) -> tuple[Camera, ...]:
     raise ValueError(f"there is no exposure {name}")
 
 
-def make_exposure(name: str, directory: Path) -> Exposure:
+def make_exposure(name: str, directory: Path, hours: float = HISTORY_HOURS) -> Exposure:
     """Make an exposure in a directory.
 
     Parameters
@@ -122,6 +154,8 @@ def make_exposure(name: str, directory: Path) -> Exposure:
         small, kpf or wide.
     directory : Path
         Made where it is not there.
+    hours : float
+        How long its history is; it begins half of `HISTORY_HOURS` before the exposure.
     """
     directory.mkdir(parents=True, exist_ok=True)
     cameras = cameras_of(name)
@@ -134,7 +168,7 @@ def make_exposure(name: str, directory: Path) -> Exposure:
     if told:
         from assembler.telemetry.sqlite import load
 
-        load(str(history), _samples())
+        load(str(history), _samples(hours))
     return Exposure(
         name=name,
         inputs=tuple(map(str, paths)),
@@ -144,6 +178,48 @@ def make_exposure(name: str, directory: Path) -> Exposure:
         cards=cards,
         size=sum(path.stat().st_size for path in paths),
     )
+
+
+def make_night(name: str, directory: Path, count: int) -> Night:
+    """Make a night in a directory, with a history that goes from before its first exposure to after the last.
+
+    Parameters
+    ----------
+    name : str
+        small or kpf.
+    directory : Path
+        Made where it is not there.
+    count : int
+        How many exposures.
+    """
+    first = make_exposure(name, directory / "night", hours=HISTORY_HOURS + count * SPACING / 3600)
+    exposures = [first.inputs]
+    size = first.size
+    for camera, path in zip(cameras_of(name), first.inputs, strict=True):
+        whole = Path(path).read_bytes()
+        header = _header(_primary(camera, 0))
+        assert whole.startswith(header)
+        for number in range(1, count):
+            with open(path.replace(str(FRAME), str(FRAME + number)), "wb") as file:
+                file.write(_header(_primary(camera, number)))
+                file.write(memoryview(whole)[len(header) :])
+            size += len(whole)
+    exposures += [tuple(path.replace(str(FRAME), str(FRAME + number)) for path in first.inputs) for number in range(1, count)]
+    return Night(
+        name=name,
+        directory=str(directory / "night"),
+        exposures=tuple(exposures),
+        instrument=first.instrument,
+        history=first.history,
+        cards=first.cards,
+        size=size,
+    )
+
+
+def read_night(text: str) -> Night:
+    """Read a night back from the JSON that `main` printed."""
+    told = json.loads(text)
+    return Night(**{**told, "exposures": tuple(map(tuple, told["exposures"]))})
 
 
 def read_exposure(text: str) -> Exposure:
@@ -157,7 +233,7 @@ def _write_camera(camera: Camera, path: Path) -> int:
     import numpy as np
 
     random = np.random.default_rng(sum(camera.name.encode()))
-    primary = [_card("SIMPLE", True), _card("BITPIX", 8), _card("NAXIS", 0), _card("EXTEND", True), *_primary_cards(camera)]
+    primary = _primary(camera, 0)
     count = len(primary)
     with path.open("wb") as file:
         file.write(_header(primary))
@@ -177,13 +253,18 @@ def _write_camera(camera: Camera, path: Path) -> int:
     return count
 
 
-def _primary_cards(camera: Camera) -> Iterator[str]:
-    yield _card("DATE-BEG", BEGIN, "begin of the frame")
-    yield _card("DATE-END", END, "end of the frame")
-    yield _card("ELAPSED", ELAPSED, "[s] open shutter")
-    yield _card("FRAMENO", FRAME, "frame number")
-    yield _card("TIMESYS", "UTC", "time scale")
-    yield from _filling(camera.cards - 9)
+def _primary(camera: Camera, number: int) -> list[str]:
+    """Return the cards of a camera's primary, of the exposure with a number of its night."""
+    begin, end = (dt.datetime.fromisoformat(told) + dt.timedelta(seconds=SPACING * number) for told in (BEGIN, END))
+    return [
+        *(_card("SIMPLE", True), _card("BITPIX", 8), _card("NAXIS", 0), _card("EXTEND", True)),
+        _card("DATE-BEG", begin.isoformat(timespec="milliseconds"), "begin of the frame"),
+        _card("DATE-END", end.isoformat(timespec="milliseconds"), "end of the frame"),
+        _card("ELAPSED", ELAPSED, "[s] open shutter"),
+        _card("FRAMENO", FRAME + number, "frame number"),
+        _card("TIMESYS", "UTC", "time scale"),
+        *_filling(camera.cards - 9, number),
+    ]
 
 
 def _image_cards(image: Image) -> list[str]:
@@ -217,23 +298,23 @@ def _table(table: Rows, random: "np.random.Generator") -> "np.ndarray":  # noqa:
     return rows.view(np.uint8)
 
 
-def _filling(count: int) -> Iterator[str]:
-    """Yield cards such as cameras write: numbers, text, switches and now and then a comment."""
+def _filling(count: int, number: int = 0) -> Iterator[str]:
+    """Yield cards such as cameras write: numbers, others in each exposure; text, switches and now and then a comment."""
     for n in range(count):
         keyword = f"{_BASES[n % 10]}{n:03d}"
         kind = n % 5
         if n % 50 == 49:
             yield "COMMENT  the cards that follow belong to one board of the controller".ljust(80)
         elif kind == 0:
-            yield _card(keyword, 20 + n / 16, f"[C] temperature of sensor {n} of the controller")
+            yield _card(keyword, 20 + (n + number) / 16, f"[C] temperature of sensor {n} of the controller")
         elif kind == 1:
             yield _card(keyword, f"state of part {n}", f"what part {n} was doing")
         elif kind == 2:
-            yield _card(keyword, n * 17, f"[ms] time of step {n}")
+            yield _card(keyword, n * 17 + number, f"[ms] time of step {n}")
         elif kind == 3:
             yield _card(keyword, n % 2 == 0, f"whether switch {n} was on")
         else:
-            yield _card(keyword, -n * 1.25e-7, f"[Torr] pressure of gauge {n}, as last read before the exposure")
+            yield _card(keyword, -(n + number) * 1.25e-7, f"[Torr] pressure of gauge {n}, as last read before the exposure")
 
 
 def _card(keyword: str, value: bool | float | str, comment: str = "") -> str:
@@ -273,9 +354,9 @@ def _yaml(name: str, cameras: tuple[Camera, ...], *, snapshots: bool) -> str:
     return "\n".join((*lines, ""))
 
 
-def _samples() -> Iterator[tuple[str, float, str]]:
+def _samples(hours: float) -> Iterator[tuple[str, float, str]]:
     """Yield the history: every keyword every few seconds, in the hours around the exposure."""
-    steps = int(HISTORY_HOURS * 3600 / HISTORY_STEP)
+    steps = int(hours * 3600 / HISTORY_STEP)
     begin = BEGIN_UNIX - HISTORY_HOURS * 1800
     for n in range(TELEMETRY):
         for step in range(steps):
@@ -284,9 +365,10 @@ def _samples() -> Iterator[tuple[str, float, str]]:
 
 
 def main() -> None:
-    """Make the exposure that the command line names."""
-    name, directory = sys.argv[1:]
-    print(json.dumps(asdict(make_exposure(name, Path(directory)))))
+    """Make the exposure, or the night, that the command line names."""
+    name, directory, *count = sys.argv[1:]
+    made = make_night(name, Path(directory), int(count[0])) if count else make_exposure(name, Path(directory))
+    print(json.dumps(asdict(made)))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 
 from exposures import Exposure
-from runner import Cost
+from runner import Cost, filesystem
 
 WARNING = (
     "Seconds on a shared machine are noisy, those of disks most of all: the ratios are what counts. They compare runs that "
@@ -22,7 +22,6 @@ ROWS = (
     *("cat", "assembler, fresh", "assembler, warm", "astropy, fresh", "astropy, warm", "fitsio, fresh", "fitsio, warm"),
     "assembler, one core",
 )
-RAM_DISKS = ("tmpfs", "ramfs")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,21 +178,6 @@ def cpu_model() -> str:
     except OSError:
         lines = []
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
-def filesystem(directory: Path) -> str:
-    """Return the type of the file system that a directory is on, as the kernel calls it."""
-    device = directory.stat().st_dev
-    wanted = f"{os.major(device)}:{os.minor(device)}"
-    try:
-        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return "unknown"
-    for line in mounts:
-        before, _, after = line.partition(" - ")
-        if before.split()[2] == wanted:
-            return after.split()[0]
-    return "unknown"
 
 
 def _ratio_limit(name: str, costs: Mapping[str, Sequence[Cost]], state: str, base: str, told: str, limit: float) -> Limit:

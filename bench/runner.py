@@ -9,17 +9,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from exposures import Exposure
+
+if TYPE_CHECKING:
+    from exposures import Night
 
 HERE = Path(__file__).parent
 PROJECT = HERE.parent
 WORKER_ENDS = 20.0
+RAM_DISKS = ("tmpfs", "ramfs")
 
 
 class BenchError(Exception):
@@ -55,18 +59,21 @@ class Contestant(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fresh:
-    """A contestant that starts a process for each file.
+    """A contestant that starts a process for each file, or for each night of them.
 
     Attributes
     ----------
     name : str
     command : tuple of str
         ``{}`` in it stands for the output directory.
+    one_core : bool
+        Whether it may use one core only.
     """
 
     name: str
     command: tuple[str, ...]
     outputs: int = 1
+    one_core: bool = False
 
     def run(self, directories: Sequence[Path]) -> Cost:
         """Make a file; the time is that from before the process starts until it is waited for."""
@@ -75,6 +82,8 @@ class Fresh:
         with tempfile.TemporaryFile() as told:
             begin = time.perf_counter()
             process = subprocess.Popen(command, env=environment(), stdin=subprocess.DEVNULL, stdout=told, stderr=told)
+            if self.one_core:
+                os.sched_setaffinity(process.pid, {max(os.sched_getaffinity(0))})
             try:
                 _, status, usage = os.wait4(process.pid, 0)
             except BaseException:
@@ -174,7 +183,7 @@ def measure(everybody: Sequence[Contestant], exposure: Exposure, scratch: Path, 
     costs: dict[str, list[Cost]] = {contestant.name: [] for contestant in everybody}
     for number in range(rounds + 1):
         print(f"{exposure.name}: {f'round {number} of {rounds}' if number else 'warming up'}", file=sys.stderr)
-        _read(exposure.inputs)
+        read(exposure.inputs)
         for contestant in random.Random(number).sample(everybody, len(everybody)):
             places = [scratch / str(n) for n in range(contestant.outputs)]
             for place in places:
@@ -193,13 +202,55 @@ def make(name: str, directory: Path) -> tuple[Exposure, Path]:
     """Make an exposure in a process of its own; return it, and the path of its JSON."""
     from exposures import read_exposure
 
-    command = [sys.executable, str(HERE / "exposures.py"), name, str(directory)]
+    made = _made(name, str(directory))
+    told = directory / "exposure.json"
+    told.write_text(made, encoding="utf-8")
+    return read_exposure(made), told
+
+
+def make_night(name: str, directory: Path, count: int) -> "Night":
+    """Make a night of exposures in a process of its own."""
+    from exposures import read_night
+
+    return read_night(_made(name, str(directory), str(count)))
+
+
+def place(given: str | None, space: int) -> str:
+    """Return the directory to make a temporary one in: on a disk, unless one was given, and with enough space [bytes]."""
+    if given:
+        os.makedirs(given, exist_ok=True)
+    candidates = [given] if given else [tempfile.gettempdir(), "/var/tmp", os.getcwd()]
+    for candidate in candidates:
+        path = Path(candidate)
+        if not (path.is_dir() and os.access(path, os.W_OK)):
+            continue
+        if (given or filesystem(path) not in RAM_DISKS) and shutil.disk_usage(path).free >= space:
+            return candidate
+    raise BenchError(f"no directory on a disk with {space / 1e9:.1f} GB free; name one with --dir")
+
+
+def filesystem(directory: Path) -> str:
+    """Return the type of the file system that a directory is on, as the kernel calls it."""
+    device = directory.stat().st_dev
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return "unknown"
+    for line in mounts:
+        before, _, after = line.partition(" - ")
+        if before.split()[2] == wanted:
+            return after.split()[0]
+    return "unknown"
+
+
+def _made(*words: str) -> str:
+    """Return what the program that makes exposures prints."""
+    command = [sys.executable, str(HERE / "exposures.py"), *words]
     done = subprocess.run(command, env=environment(), stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
-        raise BenchError(f"the exposure {name} could not be made")
-    told = directory / "exposure.json"
-    told.write_text(done.stdout, encoding="utf-8")
-    return read_exposure(done.stdout), told
+        raise BenchError(f"the exposures {words[0]} could not be made")
+    return done.stdout
 
 
 def least_peak() -> float:
@@ -207,7 +258,8 @@ def least_peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def _read(paths: Sequence[str]) -> None:
+def read(paths: Iterable[str]) -> None:
+    """Bring files into the page cache."""
     buffer = bytearray(1 << 20)
     for path in paths:
         with open(path, "rb", buffering=0) as file:

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property
 
 from assembler.core.cards import Record, Value, read_record, read_records, value_of
 from assembler.core.findings import Finding, finding
@@ -16,7 +16,7 @@ MISSING_CODES = (*REASONS, "absent-though-triggered")
 """The codes of findings that tell of an origin that is missing, and why."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # without slots, so that what is worked out once is kept
 class Hdu:
     """One HDU of a sub-FITS, undecoded.
 
@@ -54,7 +54,7 @@ class Hdu:
 
     def record(self, keyword: str) -> Record | None:
         """Return the first card with a keyword."""
-        place = _places(self.images).get(f"{keyword:8}")
+        place = self._places.get(f"{keyword:8}")
         return None if place is None else self._corrected(read_record(place, self.images[place]))
 
     def value(self, keyword: str) -> Value:
@@ -73,7 +73,7 @@ class Hdu:
     @property
     def extname(self) -> str:
         """The first EXTNAME that says something, or the empty string."""
-        first = _places(self.images).get("EXTNAME ")
+        first = self._places.get("EXTNAME ")
         for place, image in enumerate(self.images[first:], first) if first is not None else ():
             if image.startswith("EXTNAME "):
                 name = self._corrected(read_record(place, image)).value
@@ -81,18 +81,17 @@ class Hdu:
                     return name.strip()
         return ""
 
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        """By the first eight columns, which card has them first; of each header, a dozen are looked up again and again."""
+        places: dict[str, int] = {}
+        for place, image in enumerate(self.images):
+            places.setdefault(image[:8], place)
+        return places
+
     def _corrected(self, record: Record) -> Record:
         text = self.corrected.get(record.place)
         return record if text is None else record._replace(text=text, corrected=True)
-
-
-@lru_cache(maxsize=32)
-def _places(images: tuple[str, ...]) -> dict[str, int]:
-    """Return where each keyword is for the first time; of an exposure's headers, a dozen cards are looked up again and again."""
-    places: dict[str, int] = {}
-    for place, image in enumerate(images):
-        places.setdefault(image[:8], place)
-    return places
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from assembler.core.cards import (
@@ -18,9 +19,11 @@ from assembler.core.exposure import Hdu, SubFits
 from assembler.core.findings import Finding, finding
 from assembler.core.instrument import Origin
 
-_STRUCTURE = re.compile(r"SIMPLE|XTENSION|BITPIX|NAXIS\d*|EXTEND|PCOUNT|GCOUNT|GROUPS|BLOCKED|CHECKSUM|DATASUM|END")
+_ORDERED = frozenset({"XTENSION", "BITPIX", "NAXIS", "PCOUNT", "GCOUNT", "TFIELDS"})
+_STRUCTURE = frozenset(
+    {"SIMPLE", "XTENSION", "BITPIX", "NAXIS", "EXTEND", "PCOUNT", "GCOUNT", "GROUPS", "BLOCKED", "CHECKSUM", "DATASUM", "END"}
+)
 _ARRAY = frozenset({"BSCALE", "BZERO", "BLANK"})
-_ORDER = re.compile(r"XTENSION|BITPIX|NAXIS\d*|PCOUNT|GCOUNT|TFIELDS")
 _STORAGE = re.compile(
     r"BSCALE|BZERO|BLANK|TFIELDS|(?:TFORM|TBCOL|TDIM|TSCAL|TZERO|TNULL)\d+|THEAP|Z(?:SIMPLE|TENSION|EXTEND|BLOCKED|BITPIX|NAXIS\d*"
     r"|PCOUNT|GCOUNT|HECKSUM|DATASUM|IMAGE|TABLE|CMPTYPE|MASKCMP|QUANTIZ|DITHER0|SCALE|ZERO|BLANK|TILELEN|THEAP"
@@ -53,11 +56,13 @@ class ExtensionHeader:
     placements: tuple[Placement, ...]
 
 
+@lru_cache(maxsize=4096)
 def is_structure(keyword: str) -> bool:
     """Tell whether a card only describes the file that it is in."""
-    return bool(_STRUCTURE.fullmatch(keyword))
+    return keyword in _STRUCTURE or _is_length(keyword)
 
 
+@lru_cache(maxsize=4096)
 def is_primary_structure(keyword: str) -> bool:
     """Tell whether a card of a primary without data only describes the file that it is in."""
     return keyword in _ARRAY or is_structure(keyword)
@@ -70,6 +75,11 @@ def tells_how_data_are_stored(keyword: str) -> bool:
     (True, False)
     """
     return bool(_STORAGE.fullmatch(keyword)) or is_structure(keyword)
+
+
+def _is_length(keyword: str) -> bool:
+    """Tell whether a keyword is NAXIS1, NAXIS2 and so on."""
+    return keyword.startswith("NAXIS") and keyword[5:].isdecimal()
 
 
 def select_extensions(origin: Origin, sub: SubFits, taken: set[str]) -> tuple[tuple[Selected, ...], tuple[Finding, ...]]:
@@ -127,12 +137,12 @@ def extension_header(selected: Selected, additions: Sequence[str], origin: str, 
     named = False
     for record in hdu.records():
         keyword, cards = record.keyword, rename(record, record.keyword) if record.corrected else record.images
-        fault = date_fault(record) if stands_in_an_extension(record) else record.fault
+        fault = date_fault(record) if not record.fault or stands_in_an_extension(record) else record.fault
         if fault:
             cards = _mended(record)
-        if fault and (record.fault or not record.corrected):  # what a correction did is not the sub-FITS's fault
-            told = f"{path}, HDU {hdu.index}, card {record.place + 1}: {fault}: {record.images[0].rstrip()!a}"
-            findings.append(finding("card-mended", told, origin=origin, keyword=record.original))
+            if record.fault or not record.corrected:  # what a correction did is not the sub-FITS's fault
+                told = f"{path}, HDU {hdu.index}, card {record.place + 1}: {fault}: {record.images[0].rstrip()!a}"
+                findings.append(finding("card-mended", told, origin=origin, keyword=record.original))
         fate, place, now = "kept", name, keyword_of(cards[0])
         if record.kind != "value":
             body += cards
@@ -141,14 +151,14 @@ def extension_header(selected: Selected, additions: Sequence[str], origin: str, 
             if not named:
                 named = True
                 body += cards if record.value == name else write_card("EXTNAME", f"'{name:8}'", record.comment)
-        elif _ORDER.fullmatch(keyword) and keyword not in structure:
+        elif keyword not in structure and (keyword in _ORDERED or _is_length(keyword)):
             structure[keyword] = cards
             fate = "structure"
-        elif _ORDER.fullmatch(keyword) or is_structure(keyword):
+        elif keyword in structure or is_structure(keyword):
             fate, place, now = "structure", "", ""
         else:
             body += cards
-        placements += [Placement(fate=fate, extension=place, keyword=now)] * len(record.images)
+        placements += [Placement(fate, place, now)] * len(record.images)
     if not named:
         body = [*write_card("EXTNAME", f"'{name:8}'", "extension name"), *body]
     ordered = _ordered(structure)
@@ -182,7 +192,7 @@ def _ordered(structure: dict[str, tuple[str, ...]]) -> list[str]:
     cards = list(structure.get("XTENSION", write_card("XTENSION", "'IMAGE   '", "image extension")))
     cards += structure.get("BITPIX", write_card("BITPIX", f"{8:20}", "array data type"))
     cards += structure.get("NAXIS", write_card("NAXIS", f"{0:20}", "number of array dimensions"))
-    for keyword in sorted((k for k in structure if re.fullmatch(r"NAXIS\d+", k)), key=lambda k: int(k[5:])):
+    for keyword in sorted(filter(_is_length, structure), key=lambda k: int(k[5:])):
         cards += structure[keyword]
     cards += structure.get("PCOUNT", write_card("PCOUNT", f"{0:20}", "number of parameters"))
     cards += structure.get("GCOUNT", write_card("GCOUNT", f"{1:20}", "number of groups"))

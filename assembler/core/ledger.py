@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from assembler.core.cards import printable_text, shown
+from assembler.core.cards import is_printable, printable_text, shown
 from assembler.core.exposure import Exposure
 from assembler.core.extensions import Placement
 from assembler.core.tables import Column, Table
@@ -52,7 +52,7 @@ def make_ledger(
             if placements is None:
                 placements = primaries[origin.name]
             for index, (image, place) in enumerate(zip(hdu.images, placements, strict=True), 1):
-                rows.append(LedgerRow(origin.name, file, hdu.index, index, image, place.fate, place.extension, place.keyword))
+                rows.append(LedgerRow(origin.name, file, hdu.index, index, image, *place))
             first = len(rows) - len(hdu.images)
             for card, text in hdu.corrected.items():
                 rows[first + card] = rows[first + card]._replace(correction=shown(text))
@@ -73,12 +73,18 @@ def ledger_table(ledger: Sequence[LedgerRow]) -> Table:
         Column(name="keyword", form="A", meaning="keyword that it has there"),
         Column(name="correction", form="A", meaning="value that it has there, where corrected"),
     )
-    rows = []
-    for row in ledger:
-        plain = row.card.isascii() and row.card.isprintable()
-        text = row.card if plain else "".join(c if " " <= c <= "~" and c != "%" else f"%{ord(c):02X}" for c in row.card)
-        rows.append((row.origin, row.file, row.hdu, row.number, text, not plain, row.fate, row.extension, row.keyword, row.correction))
-    return Table(name="CARDS", columns=columns, rows=tuple(rows))
+    if is_printable("".join([row.card for row in ledger])):  # as nearly always, and quickly told of all together
+        rows = tuple([(*row[:5], False, *row[5:]) for row in ledger])
+    else:
+        rows = tuple([(*row[:4], *_encoded(row.card), *row[5:]) for row in ledger])
+    return Table(name="CARDS", columns=columns, rows=rows)
+
+
+def _encoded(card: str) -> tuple[str, bool]:
+    """Return a card as it is in the table, and whether it is percent-encoded there."""
+    if is_printable(card):
+        return card, False
+    return "".join(c if " " <= c <= "~" and c != "%" else f"%{ord(c):02X}" for c in card), True
 
 
 def read_ledger(table: Table) -> tuple[LedgerRow, ...]:

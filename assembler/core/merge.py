@@ -75,23 +75,25 @@ def merge_primaries(primaries: Sequence[Primary], shared: Collection[str], reser
     findings += disagreeing
     additions, moved, unknown = _move_to_amplifiers(primaries, records)
     findings += unknown
+    named: dict[str, dict[int, str]] = {p.origin.name: {} for p in primaries}
     claims, claimed = [], []
     for primary in primaries:
         origin = primary.origin
         for record in records[origin.name]:
-            key = (origin.name, record.place)
-            if key not in moved and record.keyword not in agreed and _wants_name(record, origin):
-                claims.append(_claim(record, origin))
-                claimed.append(key)
+            if record.keyword not in agreed and record.place not in moved[origin.name] and _wants_name(record, origin):
+                claims.append(Claim(origin.name, origin.prefix, record.keyword, origin.renames.get(record.keyword, "")))
+                claimed.append((named[origin.name], record.place))
     names, collisions = assign_names(claims, {*reserved, *agreed})
     findings += collisions
-    named = dict(zip(claimed, names, strict=True))
+    for (of_origin, place), name in zip(claimed, names, strict=True):
+        of_origin[place] = name
     sections: list[str] = []
     placements = {}
     for primary in primaries:
-        cards, placed, dropped = _write_section(primary, records[primary.origin.name], named, moved, agreed)
+        name = primary.origin.name
+        cards, placed, dropped = _write_section(primary, records[name], named[name], moved[name], agreed)
         sections += cards
-        placements[primary.origin.name] = placed
+        placements[name] = placed
         findings += dropped
     return Merged(
         shared=tuple(image for cards in agreed.values() for image in cards),
@@ -106,10 +108,6 @@ def _wants_name(record: Record, origin: Origin) -> bool:
     if record.kind == "hierarch":
         return record.keyword in origin.renames
     return record.kind == "value" and not is_primary_structure(record.keyword)
-
-
-def _claim(record: Record, origin: Origin) -> Claim:
-    return Claim(origin=origin.name, prefix=origin.prefix, keyword=record.keyword, renamed=origin.renames.get(record.keyword, ""))
 
 
 def _agree(
@@ -137,10 +135,10 @@ def _agree(
 
 def _move_to_amplifiers(
     primaries: Sequence[Primary], records: Mapping[str, tuple[Record, ...]]
-) -> tuple[dict[str, list[str]], dict[tuple[str, int], Placement], list[Finding]]:
-    """Return by extension the amplifier cards that go there, and where each of them went."""
+) -> tuple[dict[str, list[str]], dict[str, dict[int, Placement]], list[Finding]]:
+    """Return by extension the amplifier cards that go there, and by origin and place where each of them went."""
     additions: dict[str, list[str]] = {}
-    moved: dict[tuple[str, int], Placement] = {}
+    moved: dict[str, dict[int, Placement]] = {p.origin.name: {} for p in primaries}
     findings = []
     for primary in primaries:
         origin = primary.origin
@@ -164,15 +162,15 @@ def _move_to_amplifiers(
                 findings.append(collision(record, extension, free, origin.name))
             taken[extension].add(free)
             additions.setdefault(extension, []).extend(rename(record, free))
-            moved[origin.name, record.place] = Placement(fate="amplifier", extension=extension, keyword=free)
+            moved[origin.name][record.place] = Placement(fate="amplifier", extension=extension, keyword=free)
     return additions, moved, findings
 
 
 def _write_section(
     primary: Primary,
     records: Sequence[Record],
-    named: Mapping[tuple[str, int], str],
-    moved: Mapping[tuple[str, int], Placement],
+    named: Mapping[int, str],
+    moved: Mapping[int, Placement],
     agreed: Collection[str],
 ) -> tuple[list[str], tuple[Placement, ...], list[Finding]]:
     """Write the prefixed cards and the commentary of one origin, in the order that they had."""
@@ -181,13 +179,12 @@ def _write_section(
     placements: list[Placement] = []
     findings = []
     for record in records:
-        key = (origin.name, record.place)
-        if key in named:
+        if name := named.get(record.place):
             tail = f"Kwd {origin.name} {record.original if record.kind == 'value' else record.keyword}"
-            cards += write_card(named[key], record.text, record.comment, tail)
-            place = Placement(fate="prefixed", extension="PRIMARY", keyword=named[key])
-        elif key in moved:
-            place = moved[key]
+            cards += write_card(name, record.text, record.comment, tail)
+            place = Placement("prefixed", "PRIMARY", name)
+        elif record.place in moved:
+            place = moved[record.place]
         elif record.kind == "value" and record.keyword in agreed:
             place = Placement(fate="shared", extension="PRIMARY", keyword=record.keyword)
         elif record.kind == "value":

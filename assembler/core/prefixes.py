@@ -5,7 +5,7 @@ are kept whole, keywords that lose their last two characters, free names.
 """
 
 from collections.abc import Collection, Iterator, Sequence
-from itertools import count
+from itertools import chain, count
 from typing import NamedTuple
 
 from assembler.core.findings import Finding, finding
@@ -63,13 +63,17 @@ def assign_names(claims: Sequence[Claim], reserved: Collection[str]) -> tuple[tu
     ('GCTTCTR', 'GCTTCTR2')
     """
     wanted = [c.renamed or rule_name(c.prefix, c.keyword) for c in claims]
-    strength = [0 if c.renamed else 1 if len(c.keyword) <= KEPT else 2 for c in claims]
+    ranks: tuple[list[int], ...] = ([], [], [])
+    for index, claim in enumerate(claims):
+        ranks[0 if claim.renamed else 1 if len(claim.keyword) <= KEPT else 2].append(index)
     taken = set(reserved)
     names: dict[int, str] = {}
-    for index in sorted(range(len(claims)), key=lambda i: (strength[i], i)):
+    for index in chain(*ranks):
         if wanted[index] not in taken:
             names[index] = wanted[index]
             taken.add(wanted[index])
+    if len(names) == len(claims):
+        return tuple(wanted), ()
     findings = []
     numbered: dict[str, Iterator[str]] = {}  # of each name, the free ones that were not looked at yet
     owners: dict[str, str] = {name: f"{claims[i].keyword} of {claims[i].origin}" for i, name in names.items()}

@@ -89,7 +89,7 @@ class Table:
 def _encode(form: Form, width: int, cells: Sequence[Cell]) -> bytes:
     """Return the cells of a column one after the other."""
     if form == "A":
-        text = "".join([cell.ljust(width) for cell in cast(Sequence[str], cells)])
+        text = f"%-{width}s" * len(cells) % tuple(cells)  # in half the time of so many calls of ljust
         return printable_text(text).encode("ascii")
     if form == "L":
         return bytes(ord("T") if cell else ord("F") for cell in cells)

@@ -8,12 +8,12 @@ import gzip
 import os
 import stat
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import IO, cast
 
-from assembler.core.cards import CARD_LENGTH, Value, keyword_of, read_record
+from assembler.core.cards import CARD_LENGTH, Value, is_printable, read_record
 from assembler.core.exposure import Hdu, SubFits
 from assembler.errors import InputError
 from assembler.fits.sums import word_sum
@@ -21,12 +21,11 @@ from assembler.fits.sums import word_sum
 BLOCK = 2880
 LONGEST_HEADER = 64 << 20
 _CHUNK = 1 << 20
-_END = "END".ljust(CARD_LENGTH)
+_END = b"END".ljust(CARD_LENGTH)
 _FIRST = b"SIMPLE  ="
 _GZIP = b"\x1f\x8b"
 _BITPIX = (8, 16, 32, 64, -32, -64)
 _MOST_AXES = 999
-_SIZES = ("BITPIX  ", "NAXIS", "PCOUNT  ", "GCOUNT  ", "GROUPS  ", "TFIELDS ")
 
 
 def scan(path: str) -> SubFits:
@@ -162,54 +161,65 @@ def _first_block(stream: IO[bytes], path: str) -> bytes:
 
 def _read_header(stream: IO[bytes], path: str, index: int, position: int, block: bytes) -> tuple[Hdu, int]:
     """Read blocks up to END; return the HDU, and the length of its data without fill [bytes]."""
-    images: list[str] = []
-    total = length = 0
-    while True:
-        length += BLOCK
-        total += word_sum(block)
-        text = block.decode("latin-1")
-        cards = [text[i : i + CARD_LENGTH] for i in range(0, BLOCK, CARD_LENGTH)]
-        if _END in cards:
-            end = cards.index(_END)
-            images += cards[:end]
-            break
-        if not (text.isascii() and text.isprintable()) and any(not (c[:8].isascii() and c[:8].isprintable()) for c in cards):
+    blocks = [block]
+    while (end := _find_card(block, _END)) < 0:
+        length = len(blocks) * BLOCK
+        if not _has_keywords(block):
             reason = "truncated" if block.endswith(b"\0") else "unreadable"  # space that was reserved and not yet written to
             raise InputError(f"{path}, HDU {index}: no END before byte {position + length}", path=path, reason=reason)
-        images += cards
         if length > LONGEST_HEADER:
             raise InputError(f"{path}, HDU {index}: no END in {LONGEST_HEADER >> 20} MiB", path=path)
         block = _read(stream, BLOCK)
         if len(block) < BLOCK:
             raise InputError(f"{path}, HDU {index}: the file ends in its header", path=path, reason="truncated")
-    data_bytes = data_length(images, path, index)
+        blocks.append(block)
+    header = b"".join(blocks)
+    length = len(header)
+    header_sum = word_sum(header) % 0xFFFFFFFF
+    header = header[: length - BLOCK + end]
+    text = header.decode("latin-1")
+    images = tuple([text[i : i + CARD_LENGTH] for i in range(0, len(text), CARD_LENGTH)])
+    data_bytes = data_length(header, path, index)
     hdu = Hdu(
         index=index,
-        images=tuple(images),
+        images=images,
         offset=position + length,
         length=padded(data_bytes),
-        header_sum=total % 0xFFFFFFFF,
-        blank_padding=not text[(end + 1) * CARD_LENGTH :].strip(" "),
+        header_sum=header_sum,
+        blank_padding=not block[end + CARD_LENGTH :].strip(b" "),
     )
     return hdu, data_bytes
 
 
-def data_length(images: Sequence[str], path: str, index: int) -> int:
-    """Return the length of a data unit without fill [bytes] (FITS Standard 4.4.1)."""
-    values: dict[str, Value] = {}
-    for place, image in enumerate(images):
-        if image.startswith(_SIZES) and (keyword := keyword_of(image)) not in values:
-            values[keyword] = read_record(place, image).value
+def _find_card(header: bytes, begun: bytes) -> int:
+    """Return where in a header the first card is that begins with some characters, or -1."""
+    place = header.find(begun)
+    while place % CARD_LENGTH and place >= 0:  # they are somewhere in a card
+        place = header.find(begun, place + 1)
+    return place
+
+
+def _has_keywords(block: bytes) -> bool:
+    """Tell whether a block may be one of a header: every card of it begins with something that is printable."""
+    text = block.decode("latin-1")
+    return is_printable(text) or all(is_printable(text[i : i + 8]) for i in range(0, BLOCK, CARD_LENGTH))
+
+
+def data_length(header: bytes, path: str, index: int) -> int:
+    """Return the length of the data unit of a header without END, without fill [bytes] (FITS Standard 4.4.1)."""
+
+    def told(keyword: str, default: int | None = None) -> Value:
+        place = _find_card(header, f"{keyword:8}".encode("ascii"))
+        return default if place < 0 else read_record(0, header[place : place + CARD_LENGTH].decode("latin-1")).value
 
     def whole(keyword: str, default: int | None = None) -> int:
-        value = values.get(keyword, default)
+        value = told(keyword, default)
         if not isinstance(value, int) or isinstance(value, bool) or (value < 0 and keyword != "BITPIX"):
             raise InputError(f"{path}, HDU {index}: {keyword} is {value!r}, not a count", path=path)
         return value
 
     bitpix, axes = whole("BITPIX"), whole("NAXIS")
-    if "TFIELDS" in values:
-        whole("TFIELDS")
+    whole("TFIELDS", 0)
     if bitpix not in _BITPIX:
         raise InputError(f"{path}, HDU {index}: BITPIX is {bitpix}", path=path)
     if axes > _MOST_AXES:
@@ -217,7 +227,7 @@ def data_length(images: Sequence[str], path: str, index: int) -> int:
     if not axes:
         return 0
     lengths = [whole(f"NAXIS{axis}") for axis in range(1, axes + 1)]
-    if index == 0 and lengths[0] == 0 and values.get("GROUPS") is True:
+    if index == 0 and lengths[0] == 0 and told("GROUPS") is True:
         raise InputError(f"{path}, HDU 0: random groups are not supported", path=path)
     elements = 1
     for length in lengths:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from assembler.core.cards import text_of, write_card
+from assembler.core.cards import CARD_LENGTH, VALUE_COLUMN, text_of, write_card
 from assembler.core.plan import Plan, PlannedHdu, Source, conclude
 from assembler.core.tables import Table
 from assembler.errors import InputError, OutputError
@@ -180,11 +180,10 @@ def render_header(cards: Sequence[str], datasum: int) -> bytes:
     sums = write_card("DATASUM", text_of(str(datasum)), "data unit checksum")
     end = "END".ljust(80)
 
-    def block(checksum: str) -> bytes:
-        text = "".join((*cards, *write_card("CHECKSUM", f"'{checksum}'", "HDU checksum"), *sums, end))
-        return text.ljust(padded(len(text))).encode("ascii")
-
-    return block(encode(fold(word_sum(block(_ZEROS)) + datasum)))
+    text = "".join((*cards, *write_card("CHECKSUM", f"'{_ZEROS}'", "HDU checksum"), *sums, end))
+    header = text.ljust(padded(len(text))).encode("ascii")
+    start = CARD_LENGTH * len(cards) + VALUE_COLUMN + 1
+    return header[:start] + encode(fold(word_sum(header) + datasum)).encode("ascii") + header[start + len(_ZEROS) :]
 
 
 def header_length(hdu: PlannedHdu) -> int:
@@ -337,7 +336,7 @@ def drafts_of(directory: Path, filename: str = "") -> list[str]:
     """
     named = re.compile(rf"\.{re.escape(filename)}\..*{_SUFFIX}" if filename else rf"\..+\.[0-9a-f]{{16}}{_SUFFIX}", re.DOTALL)
     with os.scandir(directory) as entries:
-        return [e.path for e in entries if named.fullmatch(e.name)]
+        return [e.path for e in entries if e.name.startswith(".") and named.fullmatch(e.name)]
 
 
 def remove_abandoned(directory: Path, filename: str = "") -> None:

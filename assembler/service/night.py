@@ -1,14 +1,11 @@
 """A night in batch: every exposure through the pipeline, in parallel processes; one that fails stops no other."""
 
-import ctypes
+import gc
 import os
-import signal
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +18,7 @@ from assembler.errors import AssemblerError
 from assembler.fits.pace import Pace, at_once
 from assembler.service.finder import find_paths
 from assembler.service.pipeline import assemble
+from assembler.service.processes import work_in_processes
 from assembler.service.survey import Task
 from assembler.telemetry.history import History
 from assembler.telemetry.patience import Patience
@@ -31,7 +29,8 @@ MOST_WORST = 20
 """How many findings of an exposure are told with their messages; all are in its L0."""
 
 _LONGEST = 400
-_PR_SET_PDEATHSIG = 1
+_BEFORE_COLLECTING = 50_000
+"""How many values are made before Python looks for cycles among them: an exposure has none, and looking took a tenth of its time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,38 +130,28 @@ def make_night(order: Order, tasks: Iterable[Task], jobs: int) -> Iterator[Resul
         How many processes; 1: this one.
     """
     if jobs == 1:
+        collecting = gc.get_threshold()
         _begin(order)
         try:
             for task in tasks:
                 yield _make(task)
         finally:
+            gc.set_threshold(*collecting)
             if _Worker.history:
                 _Worker.history.close()
                 _Worker.history = None
         return
-    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_begin_child, initargs=(order,))
+    results = work_in_processes(tasks, jobs, partial(_begin, order), _make)
     try:
-        futures: dict[Future[Result], Task] = {pool.submit(_make, task): task for task in tasks}
-        for future in as_completed(futures):
-            try:
-                yield future.result()
-            except BrokenProcessPool:
-                yield _failed(futures[future], "its process was killed; run again", 4)
+        for task, result in results:
+            yield result or _failed(task, "its process was killed, twice; run again", 4)
     finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _begin_child(order: Order) -> None:
-    """Leave Ctrl-C to the parent, which lets what is being written be finished, and end with it however it ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = os.getppid()
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it ended before
-        os.kill(os.getpid(), signal.SIGKILL)
-    _begin(order)
+        results.close()
 
 
 def _begin(order: Order) -> None:
+    """Make a process ready for exposures."""
+    gc.set_threshold(_BEFORE_COLLECTING)
     _Worker.order = order
     _Worker.pace = order.pacing() if order.pacing else at_once
     _Worker.history = Patience.opening(order.opening, order.patience) if order.opening else None

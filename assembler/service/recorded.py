@@ -181,7 +181,7 @@ def _sub_fits(origin: Origin, rows: Sequence[LedgerRow], recording: Recording) -
     for index, cards in groupby(rows, key=lambda row: row.hdu):
         images = tuple(row.card for row in cards)
         offset = position + padded(80 * (len(images) + 1))
-        length = padded(data_length(images, path, index))
+        length = padded(data_length("".join(images).encode("latin-1"), path, index))
         position = offset + length
         fitting = -recording.datasum(origin.name, index) % _ALL_ONES
         hdus.append(

@@ -67,7 +67,7 @@ class SqliteHistory:
         wanted = json.dumps(list(names))
         try:
             return [
-                {name: Sample(time=time, value=str(value)) for name, time, value in self._connection.execute(_AS_OF, (wanted, instant))}
+                {name: Sample(time, str(value)) for name, time, value in self._connection.execute(_AS_OF, (wanted, instant))}
                 for instant in instants
             ]
         except sqlite3.Error as error:

@@ -102,7 +102,7 @@ def test_why_an_origin_is_missing_depends_on_what_was_triggered(kpf):
     subs = {n: s for n, s in memory.kpf_subs().items() if n not in ("guide", "ca_hk")}
     exposure = collect(kpf, subs, [Missing(origin="ca_hk", reason="truncated", message="cut")])
     answers = memory.answers_for(kpf, 10**18, 10**18 + 6 * 10**11)
-    told = {s: replace(v, value="Green,Red") if s == "kpfconfig.TRIGTARG" else v for s, v in answers.values["middle"].items()}
+    told = {s: v._replace(value="Green,Red") if s == "kpfconfig.TRIGTARG" else v for s, v in answers.values["middle"].items()}
     planned = memory.plan_of(kpf, exposure, replace(answers, values={**answers.values, "middle": told}))
     assert {(f.origin, f.code) for f in planned.findings if f.origin in ("guide", "ca_hk")} >= {
         ("guide", "not-triggered"),

@@ -12,13 +12,16 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import kpf_night
 import pytest
 
 from assembler.fits.blocks import scan
+from assembler.service.night import Order, make_night
 from assembler.service.reader import verify_l0
+from assembler.service.survey import survey_night
 from assembler.telemetry import sqlite
 from assembler.telemetry.load import read_samples
 
@@ -93,6 +96,34 @@ def test_killed_at_random_moments_and_run_again_each_l0_is_there_once(recorded, 
         process.wait()
     assert run(recorded, tmp_path / "out").returncode == 0
     check(tmp_path / "out", 12)
+
+
+def deadly(mark: Path, *, always: bool) -> int:
+    """Tell the time, but be killed instead, the first time or always."""
+    if always or not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return time.time_ns()
+
+
+@pytest.mark.parametrize("always", [False, True])
+def test_an_exposure_whose_process_is_killed_is_tried_once_more_and_the_others_are_made(kpf, tmp_path, always):
+    night = kpf_night.make_night(tmp_path, exposures=3, shape=(4, 4))
+    told = Order(
+        instrument=kpf,
+        corrections=(),
+        out=tmp_path / "out",
+        opening=None,
+        patience=1.0,
+        supersede=None,
+        pacing=None,
+        version="test",
+        clock=partial(deadly, tmp_path / "mark", always=always),
+    )
+    results = list(make_night(told, survey_night(kpf, night.directory).tasks, 2))
+    assert {result.task.frame for result in results} == set(night.frames)
+    state, code, reason = ("failed", 4, "its process was killed, twice; run again") if always else ("made", 0, "")
+    assert {(result.state, result.exit_code, result.reason) for result in results} == {(state, code, reason)}
 
 
 def test_stopped_by_ctrl_c_it_leaves_nothing_half_and_goes_on_when_it_is_run_again(recorded, tmp_path):

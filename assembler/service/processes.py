@@ -1,0 +1,146 @@
+"""Work in processes side by side: one thing at a time in each, so that one that is killed takes nothing else with it.
+
+The processes are forked by a server that has imported everything and has no threads: forking the caller, who may have some,
+is not safe, and importing everything anew in each takes longer than many an exposure.
+"""
+
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from contextlib import suppress
+from multiprocessing import forkserver, get_context, parent_process
+from multiprocessing.connection import Connection, wait
+from threading import Thread
+from typing import Generic, TypeVar
+
+_ATTEMPTS = 2
+_IMPORTED = ("assembler.service.night", "fitsio")
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What stops a program; a terminal, and whoever ends a group, sends it to all processes, and what it means is the parent's business."""
+
+Thing = TypeVar("Thing")
+Answer = TypeVar("Answer")
+
+
+def begin_server() -> None:
+    """Begin the server that processes are forked from, and do not wait until it has imported everything.
+
+    Nothing has to call this; whoever does early enough does not wait later.
+    """
+    forkserver.set_forkserver_preload(list(_IMPORTED))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)  # from its first moment on
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def work_in_processes(
+    things: Iterable[Thing], count: int, begin: Callable[[], None], work: Callable[[Thing], Answer]
+) -> Generator[tuple[Thing, Answer | None], None, None]:
+    """Do something with each of many things, and yield each with its answer as that is there.
+
+    A thing whose process is killed is tried once more, in another process; when that is killed too, its answer is None. Things are
+    taken as they are needed. Closing the iterator lets what is under way be finished, and begins nothing more.
+
+    Parameters
+    ----------
+    things : iterable
+    count : int
+        How many processes there are at a time, at most.
+    begin : callable
+        Is called once in each process, before its first thing.
+    work : callable
+        Is called with each thing, in one of the processes.
+    """
+    begin_server()
+    rest, again = iter(things), deque[_Job[Thing]]()
+    idle: list[_Worker[Thing, Answer]] = []
+    busy: dict[Connection, _Worker[Thing, Answer]] = {}
+    done: list[tuple[Thing, Answer | None]] = []
+    try:
+        while True:
+            while len(busy) < count and (job := again.popleft() if again else next(map(_Job, rest), None)):
+                worker = idle.pop() if idle else _Worker[Thing, Answer](begin, work)
+                busy[worker.connection] = worker
+                worker.give(job)
+            yield from done  # now that nobody waits for it
+            if not busy:
+                return
+            done = []
+            for connection in wait(list(busy)):
+                assert isinstance(connection, Connection)
+                worker = busy.pop(connection)
+                try:
+                    done.append((worker.job.thing, connection.recv()))
+                    idle.append(worker)
+                except (EOFError, OSError):  # it was killed, perhaps while it told
+                    worker.end()
+                    if worker.job.attempts < _ATTEMPTS:
+                        again.append(worker.job)
+                    else:
+                        done.append((worker.job.thing, None))
+    finally:
+        for worker in (*idle, *busy.values()):
+            worker.connection.close()
+        for worker in (*idle, *busy.values()):
+            worker.end()
+
+
+class _Job(Generic[Thing]):
+    """A thing, and how often it was tried."""
+
+    def __init__(self, thing: Thing) -> None:
+        self.thing = thing
+        self.attempts = 0
+
+
+class _Worker(Generic[Thing, Answer]):
+    """A process, as its parent has it."""
+
+    job: _Job[Thing]
+
+    def __init__(self, begin: Callable[[], None], work: Callable[[Thing], Answer]) -> None:
+        context = get_context("forkserver")
+        self.connection, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, begin, work))
+        self._process.start()
+        theirs.close()
+
+    def give(self, job: _Job[Thing]) -> None:
+        """Give it something to do; if it is no more, that is seen when its answer is waited for."""
+        self.job = job
+        job.attempts += 1
+        with suppress(OSError):
+            self.connection.send(job.thing)
+
+    def end(self) -> None:
+        """Wait for its end, which closing the connection brings about."""
+        self.connection.close()
+        self._process.join()
+
+
+def _serve(connection: Connection, begin: Callable[[], None], work: Callable[[Thing], Answer]) -> None:
+    """Do what the parent asks for, until it asks for no more, and end with it however it ends."""
+    for number in _STOPPING:
+        signal.signal(number, signal.SIG_IGN)
+    Thread(target=_end_with_parent, daemon=True).start()
+    begin()
+    while True:
+        try:
+            thing = connection.recv()
+        except (EOFError, OSError):
+            return
+        answer = work(thing)
+        try:
+            connection.send(answer)
+        except OSError:
+            return
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os.kill(os.getpid(), signal.SIGKILL)
