@@ -32,23 +32,15 @@ def change_lines(comparison: "Comparison", most: int | None = None) -> Iterator[
         yield f"... and {len(lines) - most} more lines: assembler diff {visible(comparison.path)}"
 
 
-def summary(comparison: "Comparison") -> str:
-    """Return in one line how much differs, and why."""
-    causes = comparison.causes
-    count = sum(causes.values())
-    if not count:
-        return "nothing differs but what tells when and as which version it was made"
-    told = ", ".join(f"{number} {cause}" if cause.startswith(_UNEXPLAINED) else f"{number} by {cause}" for cause, number in causes.items())
-    return f"{count} {'difference' if count == 1 else 'differences'}: {told}"
-
-
 def plain(comparison: "Comparison") -> dict[str, Any]:
     """Return a comparison for JSON."""
     return {
         "l0": comparison.path,
         "against": comparison.against,
         "same": not comparison.differs,
+        "summary": comparison.summary,
         "causes": comparison.causes,
+        "left_out": sum(comparison.left_out.values()),
         "changes": [asdict(change) for change in comparison.changes],
     }
 

@@ -120,9 +120,10 @@ def assemble(
             from assembler.service import comparison
 
             making = comparison.Making(found=found, history=opened, corrections=wrong, directory=target, version=__version__)
-            for line in changes.change_lines(comparison.compare_with_now(Path(error.path), making), _MOST_LINES):
+            differing = comparison.compare_with_now(Path(error.path), making)
+            for line in changes.change_lines(differing, _MOST_LINES):
                 click.echo(line, err=True)
-            raise
+            raise error.differing(differing.summary) from error
     plan = outcome.plan
     if as_json:
         told = {"path": str(outcome.path), "made": outcome.made, "version": outcome.version}

@@ -67,5 +67,5 @@ def _tell(found: "Comparison", *, as_json: bool) -> int:
     else:
         for line in changes.change_lines(found):
             click.echo(line)
-        click.echo(changes.summary(found), err=True)
+        click.echo(found.summary, err=True)
     return 1 if found.differs else 0

@@ -75,14 +75,20 @@ class TakenError(OutputError):
     Parameters
     ----------
     message : str
-        What differs.
     path : str
         The file that has the name.
+    difference : str
+        What differs, as far as is known.
     """
 
-    def __init__(self, message: str, *, path: str) -> None:
-        super().__init__(message, retry=False)
+    def __init__(self, message: str, *, path: str, difference: str = "") -> None:
+        super().__init__(f"{message} ({difference})" if difference else message, retry=False)
         self.path = path
+        self._message = message
+
+    def differing(self, difference: str) -> "TakenError":
+        """Return the same with what differs in other words."""
+        return TakenError(self._message, path=self.path, difference=difference)
 
 
 class TelemetryError(AssemblerError):

@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -19,9 +19,12 @@ if TYPE_CHECKING:
     from assembler.core.choice import Choice
     from assembler.core.instrument import Instrument
     from assembler.reports.tally import Tally
-    from assembler.service.night import Order
+    from assembler.service.night import Order, Result
 
 Told = TypeVar("Told")
+
+_MOST_CHANGES = 100
+"""Of what differs in an exposure; a report tells how many more there are, and `assembler diff` tells all."""
 
 PROCESSES = click.option(
     "--jobs", type=click.IntRange(min=1), metavar="N", help="Processes side by side [default: the processors there are]."
@@ -50,6 +53,7 @@ ONLY_MISSING = click.option("--only-missing", is_flag=True, help="Only exposures
 @UNTIL
 @ORIGINS
 @ONLY_MISSING
+@click.option("--diff", is_flag=True, help="Write nothing; tell what would be otherwise, card by card, and why.")
 @click.option("--supersede", metavar="REASON", help="Replace L0s that are there and differ by newer versions; the old ones are kept.")
 @click.option("--report", metavar="FILE", help="Write what came of every exposure there, as a page (.html), JSON (.json) or CSV (.csv).")
 @JSON
@@ -67,6 +71,7 @@ def night(
     until: str | None,
     origins: tuple[str, ...],
     only_missing: bool,
+    diff: bool,
     supersede: str | None,
     report: str | None,
     as_json: bool,
@@ -74,11 +79,12 @@ def night(
     """Make the L0 of every exposure of a night, or of many, and print their paths.
 
     An L0 that is there and would come out the same is left alone, so a night that was stopped goes on when it is run again. One
-    that differs is refused, unless --supersede tells why it is to be replaced. One exposure that fails stops no other. The exit
-    code is that of the worst.
+    that differs is refused, with what differs, unless --supersede tells why it is to be replaced. One exposure that fails stops no
+    other. The exit code is that of the worst; of --diff it is 1 where anything would be written.
 
     \b
     assembler night 2024apr21 --out l0 --history sqlite:///history.db --report 2024apr21.html
+    assembler night 2024apr21 --out l0 --history sqlite:///history.db --diff
     assembler night 2024apr* --out l0 --since 2024-04-22T10:30 --origin red --max-mb-s 50
     """  # noqa: D301 - click's own mark for lines that are not to be joined
     from assembler.reports.report import open_reports
@@ -86,11 +92,13 @@ def night(
     from assembler.service.night import Order
     from assembler.service.processes import begin_server
     from assembler.service.replay import open_history
-    from assembler.service.survey import exposures_with_l0
+    from assembler.service.survey import l0s_in
 
     begun = time.time_ns()
     if supersede is not None and not supersede.strip():
         raise ConfigurationError("--supersede: tell why the L0s are to be superseded")
+    if supersede is not None and diff:
+        raise ConfigurationError("--diff writes nothing, and --supersede does; look at the one before the other")
     instrument = load_named(yaml)
     wrong = load_corrections(corrections, yaml, instrument)
     choice = _choice(instrument, frames, since, until, origins)
@@ -110,6 +118,7 @@ def night(
         supersede=supersede,
         version=__version__,
         clock=time.time_ns,
+        dry=diff,
     )
     batch = _Batch(
         instrument=instrument,
@@ -117,7 +126,7 @@ def night(
         out=Path(out) if out is not None else None,
         choice=choice,
         only_missing=only_missing,
-        with_l0=lru_cache(maxsize=1)(lambda out: exposures_with_l0(out, instrument)),  # nights that share a directory ask once
+        l0s=lru_cache(maxsize=1)(lambda out: l0s_in(out, instrument)),  # nights that share a directory ask once
         jobs=most,
         rate=max_mb_s * 1e6 if max_mb_s is not None else None,
         paths=not as_json,
@@ -140,7 +149,7 @@ class _Batch:
     out: Path | None
     choice: "Choice"
     only_missing: bool
-    with_l0: "Callable[[Path], frozenset[str]]"
+    l0s: "Callable[[Path], Mapping[str, str]]"
     jobs: int
     rate: float | None
     paths: bool
@@ -165,9 +174,9 @@ def _make(batch: _Batch, directory: str) -> dict[str, Any]:
         _say(f"{directory}: there is no sub-FITS of {batch.instrument.name} here")
     survey = choose(survey, batch.choice)
     out = batch.out if batch.out is not None else Path(directory) / batch.instrument.output
-    if batch.only_missing:
-        done = batch.with_l0(out)
-        survey = replace(survey, tasks=tuple(t for t in survey.tasks if t.name(batch.instrument).key not in done))
+    there = batch.l0s(out)
+    tasks = (replace(task, l0=there.get(task.name(batch.instrument).key, "")) for task in survey.tasks)
+    survey = replace(survey, tasks=tuple(task for task in tasks if not (batch.only_missing and task.l0)))
     batch.tally.add_survey(survey)
     jobs = min(batch.jobs, max(1, len(survey.tasks)))
     pacing = partial(Pacer, batch.rate / jobs, time.monotonic_ns, time.sleep) if batch.rate is not None else None
@@ -176,8 +185,14 @@ def _make(batch: _Batch, directory: str) -> dict[str, Any]:
         for result in make_night(batch.order(out=out, pacing=pacing), survey.tasks, jobs):
             tell(result)
             batch.tally.add(result)
-            results.append(result)
+            results.append(_as_kept(result))
     return night_account(survey, results, [origin.name for origin in batch.instrument.origins])
+
+
+def _as_kept(result: "Result") -> "Result":
+    """Return a result as it is kept until its night is done."""
+    told = result.comparison
+    return replace(result, comparison=told.bounded(_MOST_CHANGES)) if told else result
 
 
 def _choice(instrument: "Instrument", frames: str | None, since: str | None, until: str | None, origins: Sequence[str]) -> "Choice":

@@ -8,6 +8,7 @@ import numpy as np
 
 from assembler.errors import InputError
 from assembler.fits.blocks import fill, open_fits
+from assembler.fits.pace import Pace, at_once
 from assembler.fits.sums import fold, word_sum
 
 _BUFFER = 1 << 20
@@ -35,19 +36,19 @@ class DataDifference:
     first: int | None
 
 
-def sum_data(span: Span) -> int:
-    """Return what a data unit sums up to.
+def sum_data(span: Span, pace: Pace = at_once) -> int:
+    """Return what a data unit sums up to, read at a pace.
 
     Raises
     ------
     InputError
         When it cannot be read to its end.
     """
-    return compare_data(span, span).old_sum
+    return compare_data(span, span, pace).old_sum
 
 
-def compare_data(old: Span, new: Span) -> DataDifference:
-    """Read two data units side by side.
+def compare_data(old: Span, new: Span, pace: Pace = at_once) -> DataDifference:
+    """Read two data units side by side, at a pace.
 
     Raises
     ------
@@ -60,6 +61,7 @@ def compare_data(old: Span, new: Span) -> DataDifference:
         streams = [stack.enter_context(open_fits(span.path))[0] for span in ([old] if same else [old, new])]
         buffers = [memoryview(bytearray(_BUFFER)) for _ in streams]
         for at in range(0, max(old.length, new.length), _BUFFER):
+            pace(min(_BUFFER, max(old.length, new.length) - at))
             parts = [_part(stream, span, at, buffer) for stream, span, buffer in zip(streams, (old, new), buffers, strict=False)]
             for number, part in enumerate(parts):
                 sums[number] = fold(sums[number] + word_sum(part)) if part else sums[number]

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from assembler import changes
 from assembler.reports.tally import Tally
 
 if TYPE_CHECKING:
@@ -57,4 +58,5 @@ def _exposure(result: "Result") -> Plain:
         "worst": [asdict(found) for found in result.worst],
         "reason": result.reason,
         "exit_code": result.exit_code,
+        "diff": changes.plain(result.comparison) if result.comparison else None,
     }

@@ -15,7 +15,8 @@ from assembler.reports.tally import SEVERITIES, STATES
 
 Plain = dict[str, Any]
 
-_MARKS = {"made": "✓", "superseded": "↻", "same": "=", "failed": "✗"}
+_MARKS = {"made": "✓", "superseded": "↻", "same": "=", "new": "+", "differs": "≠", "failed": "✗"}
+_SIGNS = {"added": "+", "removed": "-", "changed": "~", "moved": ">"}
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 _NOT_AWAITED = "not-triggered"
 
@@ -64,7 +65,7 @@ def _rows(one: Plain, origins: Sequence[str]) -> str:
     """Return the row of an exposure, and one for the reason where it failed."""
     label = one["first"] if one["frame"] is None else one["frame"]
     lacks = any(reason != _NOT_AWAITED for reason in one["missing"].values())
-    needs_look = one["state"] == "failed" or one["findings"].get("error") or lacks
+    needs_look = one["state"] in ("failed", "differs") or one["findings"].get("error") or lacks
     version = f' <span class="version">v{_text(one["version"])}</span>' if one["version"] > 1 else ""
     state = f'<td class="state {_text(one["state"])}">{_mark(_MARKS[one["state"]])} {_text(one["state"])}{version}</td>'
     name = f'<td class="l0" title="{_text(one["l0"])}">{_text(_base(one["l0"]))}</td>'
@@ -72,8 +73,24 @@ def _rows(one: Plain, origins: Sequence[str]) -> str:
     row = f'<tr><th scope="row">{_text(label)}</th>{state}{name}{cells}<td>{_findings(one)}</td></tr>\n'
     if one["reason"]:
         row += f'<tr class="why"><td></td><td colspan="{len(origins) + 3}"><span class="bad">{_text(one["reason"])}</span></td></tr>\n'
+    if one["diff"] and not one["diff"]["same"]:
+        row += f'<tr class="why"><td></td><td colspan="{len(origins) + 3}">{_difference(one["diff"])}</td></tr>\n'
     fine = "" if needs_look else ' class="fine"'
     return f"<tbody{fine}>\n{row}</tbody>\n"
+
+
+def _difference(told: Plain) -> str:
+    """Return how much differs, with the first of it."""
+    items = []
+    for change in told["changes"]:
+        if not change["expected"]:
+            what = " ".join(part for part in (change["part"], change["keyword"]) if part)
+            values = [" ".join(card.rstrip() for card in change[side]) for side in ("old", "new")]
+            shown = " → ".join(f"<code>{_text(value)}</code>" for value in values if value)
+            by = _text(", ".join(change["causes"]))
+            items.append(f"<li>{_SIGNS[change['kind']]} {_text(change['hdu'])} {_text(what)}, {by}: {shown}</li>")
+    rest = [f"<li>and {_text(told['left_out'])} more</li>"] if told["left_out"] else []
+    return f"<details><summary>{_text(told['summary'])}</summary><ul>{''.join([*items, *rest])}</ul></details>"
 
 
 def _origin(one: Plain, origin: str) -> str:
@@ -149,11 +166,12 @@ def _overview(nights: Sequence[Plain]) -> str:
     """Return the nights with links to them, where there are several."""
     if len(nights) < 2:
         return ""
-    heads = ("Night", *("exposures", *STATES, "errors", "warnings", "frames missing", "strays"))
+    states = [state for state in STATES if any(told["summary"]["states"][state] for told in nights)]
+    heads = ("Night", *("exposures", *states, "errors", "warnings", "frames missing", "strays"))
     rows = []
     for told in nights:
         s = told["summary"]
-        counts = (s["exposures"], *(s["states"][state] for state in STATES), s["findings"]["error"], s["findings"]["warning"])
+        counts = (s["exposures"], *(s["states"][state] for state in states), s["findings"]["error"], s["findings"]["warning"])
         numbers = "".join(f'<td class="number">{_text(n) if n else ""}</td>' for n in (*counts, s["frames_missing"], s["strays"]))
         link = f'<a href="#{_anchor(told["night"])}">{_text(_base(told["night"]))}</a>'
         rows.append(f'<th scope="row">{link}</th>{numbers}')
@@ -165,7 +183,8 @@ def _legend() -> str:
         '<p class="legend"><label><input type="checkbox" id="trouble"> '
         "Show only exposures that failed, have errors, or lack an origin</label> "
         "An origin is ✓ attached, or ✗ missing with the reason, or - not triggered; of an exposure that failed it is ○ delivered. "
-        "A state is ✓ made, ↻ superseded (a newer version was made), = the same as there was, or ✗ failed.</p>\n"
+        "A state is ✓ made, ↻ superseded (a newer version was made), = the same as there was, or ✗ failed; "
+        "where nothing was to be written, + new, or ≠ other than there is.</p>\n"
     )
 
 

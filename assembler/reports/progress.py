@@ -4,11 +4,13 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
 from assembler import console
+from assembler.changes import change_lines
 from assembler.reports.tally import Tally
 
 if TYPE_CHECKING:
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
 
 PAUSE = 30_000_000_000
 """Between two lines [ns]."""
+
+_MOST_LINES = 20
+"""Of what differs from an L0 that was refused."""
 
 Tell = Callable[["Result"], None]
 
@@ -36,11 +41,12 @@ def show_progress(night: str, count: int, *, paths: bool, clock: Callable[[], in
     """
     so_far = Progress(night, count, clock)
     if sys.stderr.isatty():
-        with _bar(so_far) as (above, advance):
-            out = above if sys.stdout.isatty() else click.echo
+        with _bar(so_far) as (above, coloured, advance):
+            plain = sys.stdout.isatty()
 
             def tell_above(result: "Result") -> None:
-                _tell(result, out if paths else None, above)
+                _tell(result, (above if plain else click.echo) if paths else None, above)
+                _tell_changes(result, (coloured if plain else click.echo) if paths else None, coloured)
                 so_far.add(result)
                 advance()
 
@@ -49,6 +55,7 @@ def show_progress(night: str, count: int, *, paths: bool, clock: Callable[[], in
 
     def tell(result: "Result") -> None:
         _tell(result, click.echo if paths else None, _say)
+        _tell_changes(result, click.echo if paths else None, partial(click.echo, err=True))
         so_far.add(result)
         if so_far.is_due():
             _say(so_far.line())
@@ -59,10 +66,24 @@ def show_progress(night: str, count: int, *, paths: bool, clock: Callable[[], in
 
 
 def _tell(result: "Result", out: Callable[[str], None] | None, say: Callable[[str], None]) -> None:
-    if result.path and out:
-        out(result.path)
+    if result.path and out and not result.comparison:
+        out(result.path if result.state != "new" else f"{result.path}: is not there yet")
     if result.reason:
         say(console.one_line(f"{result.task.label}: {result.reason}"))
+
+
+def _tell_changes(result: "Result", out: Callable[[str], None] | None, say: Callable[[str], None]) -> None:
+    """Say what differs: all of it where that was asked for, else as much as tells why an L0 was refused."""
+    told = result.comparison
+    if told is None or not told.differs:
+        return
+    if result.state == "failed":
+        for line in change_lines(told, _MOST_LINES):
+            say(f"  {line}")
+    elif out:
+        out(f"{console.visible(result.path)}: {told.summary}")
+        for line in change_lines(told):
+            out(f"  {line}")
 
 
 class Progress:
@@ -108,8 +129,8 @@ class Progress:
 
 
 @contextmanager
-def _bar(so_far: Progress) -> Iterator[tuple[Callable[[str], None], Callable[[], None]]]:
-    """Show a bar; lend what prints a line above it, and what moves it."""
+def _bar(so_far: Progress) -> Iterator[tuple[Callable[[str], None], Callable[[str], None], Callable[[], None]]]:
+    """Show a bar; lend what prints a line above it, what prints one with colours of our own there, and what moves it."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
@@ -120,6 +141,7 @@ def _bar(so_far: Progress) -> Iterator[tuple[Callable[[str], None], Callable[[],
         shown = bar.add_task(console.visible(so_far.name), total=so_far.count, rate="")
         yield (
             lambda text: bar.console.print(Text(console.visible(text)), soft_wrap=True),
+            lambda text: bar.console.print(Text.from_ansi(text), soft_wrap=True),
             lambda: bar.update(shown, advance=1, rate=so_far.pace()),
         )
 

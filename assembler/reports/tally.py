@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from assembler.service.night import Result
     from assembler.service.survey import Survey
 
-STATES = ("made", "superseded", "same", "failed")
+STATES = ("made", "superseded", "same", "new", "differs", "failed")
 SEVERITIES = ("error", "warning", "info")
 MOST_GROUPS = 12
 MOST_NAMES = 12

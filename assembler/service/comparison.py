@@ -6,7 +6,7 @@ each sub-FITS of now in turn. What differs between two of these plans has one ca
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from assembler.core.cards import printable_text
@@ -20,6 +20,7 @@ from assembler.core.plan import Plan, Source, conclude
 from assembler.core.units import file_units, plan_units
 from assembler.errors import AssemblerError, TelemetryError
 from assembler.fits.data import DataDifference, Span, compare_data, sum_data
+from assembler.fits.pace import Pace, at_once
 from assembler.service.finder import Found
 from assembler.service.former_history import Remembered, recorded_history
 from assembler.service.pipeline import plan_exposure, without_closed
@@ -59,21 +60,47 @@ class Making:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """What differs between an L0 and another one, or what would be made now."""
+    """What differs between an L0 and another one, or what would be made now.
+
+    Attributes
+    ----------
+    path, against : str
+    changes : tuple of Change
+    left_out : mapping of str to int
+        By causes, how many changes there are besides.
+    """
 
     path: str
     against: str
     changes: tuple[Change, ...]
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def differs(self) -> bool:
         """Whether there is more than what tells nothing of its own."""
-        return any(not change.expected for change in self.changes)
+        return bool(self.causes)
 
     @property
     def causes(self) -> dict[str, int]:
         """How many changes each cause, or each set of causes that had a part in them, has."""
-        return dict(Counter(", ".join(change.causes) for change in self.changes if not change.expected))
+        return dict(Counter(", ".join(change.causes) for change in self.changes if not change.expected) + Counter(self.left_out))
+
+    @property
+    def summary(self) -> str:
+        """How much differs, and why, in one line."""
+        causes = self.causes
+        if not causes:
+            return "nothing differs but what tells when and as which version it was made"
+        count = sum(causes.values())
+        told = ", ".join(f"{n} {cause}" if cause.startswith(UNEXPLAINED) else f"{n} by {cause}" for cause, n in causes.items())
+        return f"{count} {'difference' if count == 1 else 'differences'}: {told}"
+
+    def bounded(self, most: int) -> "Comparison":
+        """Return the same with the first changes only, and how many there are besides."""
+        if len(self.changes) <= most:
+            return self
+        some = replace(self, changes=self.changes[:most])
+        return replace(some, left_out=Counter(self.causes) - Counter(some.causes))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +123,7 @@ class _Side:
     data: Data
 
 
-def compare_with_now(path: Path, now: Making, *, replay: bool = False) -> Comparison:
+def compare_with_now(path: Path, now: Making, *, replay: bool = False, pace: Pace = at_once) -> Comparison:
     """Compare an L0 with what would be made now.
 
     Parameters
@@ -105,6 +132,8 @@ def compare_with_now(path: Path, now: Making, *, replay: bool = False) -> Compar
     now : Making
     replay : bool
         Take the telemetry that the L0 holds in place of the history of now.
+    pace : callable
+        What reading the data keeps to.
 
     Raises
     ------
@@ -120,7 +149,7 @@ def compare_with_now(path: Path, now: Making, *, replay: bool = False) -> Compar
     live = Remembered(now.history) if now.history else None
     same_yaml = recording.text("YAMLSHA") == instrument.digest != ""
     former = recorded_history(path, recording, None if same_yaml else live)
-    digests, then, data = _data_now(recording, now.found.subs)
+    digests, then, data = _data_now(recording, now.found.subs, pace)
     new = _Side(making=replace(now, history=former if replay else live), data=data)
     final = _plan(new)
     lost = [f for f in final.findings if f.code == "history-unavailable"]
@@ -294,7 +323,7 @@ def _datum(data: Data, source: Source) -> _Datum:
     return data.get((source.origin, source.hdu), _Datum(total=0, digest=f"{source.length} bytes that nobody has any more"))
 
 
-def _data_now(recording: Recording, subs: Mapping[str, SubFits]) -> tuple[dict[str, str], Data, Data]:
+def _data_now(recording: Recording, subs: Mapping[str, SubFits], pace: Pace) -> tuple[dict[str, str], Data, Data]:
     """Compare the data of an L0 with those of the sub-FITS by now.
 
     Returns
@@ -311,7 +340,7 @@ def _data_now(recording: Recording, subs: Mapping[str, SubFits]) -> tuple[dict[s
     for key, hdu in recording.extensions.items():
         if hdu.length:
             mine, theirs = _span(recording, hdu), wanted.pop(key, None)
-            told = compare_data(mine, theirs or mine)
+            told = compare_data(mine, theirs or mine, pace)
             total = recording.datasum(*key)
             digests[hdu.extname] = _told(mine, told.old_sum)
             then[key] = _Datum(total=total, digest=_told(mine, total))
@@ -320,7 +349,7 @@ def _data_now(recording: Recording, subs: Mapping[str, SubFits]) -> tuple[dict[s
                 if told.new_sum == total != told.old_sum:  # it is the L0 that is another one
                     then[key] = now[key]
     for key, span in wanted.items():
-        total = sum_data(span)
+        total = sum_data(span, pace)
         now[key] = _Datum(total=total, digest=_told(span, total))
     return digests, then, now
 

@@ -4,26 +4,29 @@ import gc
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from assembler.core.corrections import Correction
 from assembler.core.exposure import MISSING_CODES
-from assembler.core.findings import Finding
+from assembler.core.findings import Finding, has_errors
 from assembler.core.instrument import Instrument
 from assembler.core.lines import as_line
-from assembler.errors import AssemblerError
+from assembler.errors import AssemblerError, TakenError
 from assembler.fits.pace import Pace, at_once
+from assembler.fits.versions import standing_l0
+from assembler.service.comparison import Comparison, Making, compare_with_now
 from assembler.service.finder import find_paths
-from assembler.service.pipeline import assemble
+from assembler.service.pipeline import assemble, plan_exposure
 from assembler.service.processes import work_in_processes
 from assembler.service.survey import Task
 from assembler.telemetry.history import History
 from assembler.telemetry.patience import Patience
 
-State = Literal["made", "same", "superseded", "failed"]
+State = Literal["made", "same", "superseded", "new", "differs", "failed"]
 
 MOST_WORST = 20
 """How many findings of an exposure are told with their messages; all are in its L0."""
@@ -55,6 +58,8 @@ class Order:
         Of the assembler.
     clock : callable
         Tells the instant [ns] that is DATE.
+    dry : bool
+        Whether to write nothing, and only tell what would be.
     """
 
     instrument: Instrument
@@ -66,6 +71,7 @@ class Order:
     supersede: str | None
     version: str
     clock: Callable[[], int]
+    dry: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +99,9 @@ class Result:
     reason : str
         Why it failed.
     exit_code : int
-        0, 1 with findings of severity error, or that of what it failed with.
+        0, 1 with findings of severity error, or that of what it failed with; where nothing is written, 1 for what would be.
+    comparison : Comparison or None
+        What differs between the L0 that is there and what would be made; None where it is not known.
     """
 
     task: Task
@@ -107,6 +115,7 @@ class Result:
     size: int = 0
     reason: str = ""
     exit_code: int = 0
+    comparison: Comparison | None = None
 
 
 class _Worker:
@@ -158,35 +167,71 @@ def _begin(order: Order) -> None:
 
 
 def _make(task: Task) -> Result:
-    """Assemble one exposure; whatever is wrong with it is its result."""
-    order, history = _Worker.order, _Worker.history
+    """Assemble one exposure, or tell what would be; whatever is wrong with it is its result."""
+    order = _Worker.order
     try:
         found = find_paths(order.instrument, dict(task.paths), task.missing, task.frame)
-        outcome = assemble(
-            found,
-            history.exposure() if history else None,
-            order.out,
-            corrections=order.corrections,
-            version=order.version,
-            clock=order.clock,
-            supersede=order.supersede,
-            pace=_Worker.pace,
-        )
+        history = _Worker.history.exposure() if _Worker.history else None
+        making = Making(found=found, history=history, corrections=order.corrections, directory=order.out, version=order.version)
+        return _compare(task, making) if order.dry else _assemble(task, making)
     except AssemblerError as error:
         return _failed(task, as_line(error), error.exit_code)
-    findings = Counter(f.severity for f in outcome.plan.findings)
+
+
+def _assemble(task: Task, making: Making) -> Result:
+    order = _Worker.order
+    try:
+        outcome = assemble(
+            making.found,
+            making.history,
+            making.directory,
+            corrections=making.corrections,
+            version=making.version,
+            clock=order.clock,
+            supersede=order.supersede,
+            former=Path(task.l0) if task.l0 else None,
+            pace=_Worker.pace,
+        )
+    except TakenError as error:
+        with suppress(AssemblerError):
+            comparison = compare_with_now(Path(error.path), making, pace=_Worker.pace)
+            return replace(_failed(task, as_line(error.differing(comparison.summary)), error.exit_code), comparison=comparison)
+        raise
+    findings = outcome.plan.findings
     return Result(
         task=task,
         state="same" if not outcome.made else "superseded" if outcome.replaced else "made",
         path=str(outcome.path),
         version=outcome.version,
-        findings={severity: findings[severity] for severity in ("error", "warning", "info")},
-        codes=dict(sorted(Counter(f.code for f in outcome.plan.findings).items())),
-        worst=_worst(outcome.plan.findings),
-        missing={f.origin: f.code for f in outcome.plan.findings if f.origin and f.code in MISSING_CODES},
         size=os.stat(outcome.path).st_size if outcome.made else 0,
-        exit_code=1 if findings["error"] else 0,
+        exit_code=1 if has_errors(findings) else 0,
+        **_told(findings),
     )
+
+
+def _compare(task: Task, making: Making) -> Result:
+    """Tell what would become of an exposure, and write nothing."""
+    now = _Worker.order.clock()
+    plan = plan_exposure(making.found, making.history, making.directory, corrections=making.corrections, version=making.version, now=now)
+    path = Path(task.l0) if task.l0 else making.directory / plan.filename
+    told = _told(plan.findings)
+    if not path.exists():
+        return Result(task=task, state="new", path=str(path), exit_code=1, **told)
+    comparison = compare_with_now(path, making, pace=_Worker.pace)
+    state: State = "differs" if comparison.differs else "same"
+    version = standing_l0(path).version
+    return Result(task=task, state=state, path=str(path), version=version, exit_code=int(comparison.differs), comparison=comparison, **told)
+
+
+def _told(findings: tuple[Finding, ...]) -> dict[str, Any]:
+    """Return what a result tells of findings."""
+    counts = Counter(f.severity for f in findings)
+    return {
+        "findings": {severity: counts[severity] for severity in ("error", "warning", "info")},
+        "codes": dict(sorted(Counter(f.code for f in findings).items())),
+        "worst": _worst(findings),
+        "missing": {f.origin: f.code for f in findings if f.origin and f.code in MISSING_CODES},
+    }
 
 
 def _failed(task: Task, reason: str, exit_code: int) -> Result:

@@ -264,8 +264,8 @@ def _make(
     if difference is None:
         return Outcome(path=path, plan=concluded, made=False, version=standing.version)
     if reason is None:
-        told = f"{path} exists and is not what would be made now; an L0 is never overwritten ({difference})"
-        raise TakenError(told, path=str(path)) from difference
+        told = f"{path} exists and is not what would be made now; an L0 is never overwritten"
+        raise TakenError(told, path=str(path), difference=str(difference)) from difference
     return _write(superseding(plan, replaced_by(standing, reason)), directory, standing, verified, pace)
 
 

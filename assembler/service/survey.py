@@ -11,10 +11,12 @@ from assembler.core.exposure import Missing, frame_of
 from assembler.core.instrument import Instrument
 from assembler.core.readiness import Arrival, Flight, sort_arrivals
 from assembler.core.settling import reason_of
+from assembler.core.versions import is_version
 from assembler.errors import InputError
+from assembler.fits.blocks import scan_primary
 from assembler.fits.complete import look
 from assembler.service.finder import fitting_files, is_of_exposure
-from assembler.service.journal_l0s import read_l0s
+from assembler.service.journal_l0s import exposure_of
 from assembler.service.journal_reader import ExposureName
 from assembler.service.scales import SCALES
 
@@ -26,7 +28,8 @@ class Task:
     """An exposure to be assembled: its sub-FITS by origin, and why others are missing, as far as that is known.
 
     ``frame`` is None where no sub-FITS tells one; then ``first`` is the name of the one that the exposure is known by. ``begin`` [ns] is
-    that of the sub-FITS whose times are trusted most; None where none tells it.
+    that of the sub-FITS whose times are trusted most; None where none tells it. ``l0`` is the path of the L0 that the exposure has; empty
+    where it has none, or that was not looked for.
     """
 
     night: str
@@ -35,6 +38,7 @@ class Task:
     paths: tuple[tuple[str, str], ...]
     missing: tuple[Missing, ...] = ()
     begin: int | None = None
+    l0: str = ""
 
     @property
     def origins(self) -> frozenset[str]:
@@ -152,10 +156,22 @@ def choose(survey: Survey, choice: Choice) -> Survey:
     )
 
 
-def exposures_with_l0(out: Path, instrument: Instrument) -> frozenset[str]:
-    """Return what the journal would know the exposures by that have an L0 in a directory; other files count for nothing."""
-    l0s, _ = read_l0s(sorted(out.glob("*.fits")), instrument)
-    return frozenset(l0.name.key for l0 in l0s)
+def l0s_in(out: Path, instrument: Instrument) -> dict[str, str]:
+    """Return the paths of the L0s in a directory, by what the journal would know their exposures by; other files count for nothing.
+
+    Of several L0s of one exposure it is that of the highest version, and of several such the last by name.
+    """
+    newest: dict[str, tuple[int, str]] = {}
+    for path in map(str, sorted(out.glob("*.fits"))):
+        try:
+            found = scan_primary(path)
+            key = exposure_of(found, instrument).key
+        except InputError:
+            continue
+        version = found.hdus[0].value("L0VER")
+        if is_version(version):
+            newest[key] = max(newest.get(key, (0, "")), (version, path))
+    return {key: path for key, (_, path) in newest.items()}
 
 
 def _task(instrument: Instrument, night: Path, flight: Flight, broken: list[_Broken]) -> Task:

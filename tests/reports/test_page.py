@@ -7,10 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reports_results import ORIGINS, failed, made, survey, task
 
+from assembler.core.difference import Change
 from assembler.core.findings import Finding
 from assembler.reports.accounts import bad_night_account, night_account
 from assembler.reports.page import page_head, page_section, page_tail
 from assembler.reports.tally import Tally
+from assembler.service.comparison import Comparison
 from assembler.service.survey import Stray
 
 HOSTILE = "</td></table></style><script>alert(1)</script><img src=x onerror='alert(2)'>\" onload=\"x &lt; \x1b[31m\u202e\udce9"
@@ -88,7 +90,9 @@ def hostile_account(text: str):
     night = f"/data/{text.replace('/', '')}"
     worst = (Finding(code="stale", severity="warning", origin=text, keyword=text, message=text),)
     good = made(None, task=task(None, night, text), path=f"/l0/{text}", missing={"red": text}, worst=worst)
-    bad = replace(failed(3, text), task=replace(task(3, night), paths=(("green", f"{night}/{text}"),)))
+    change = Change(kind="changed", part="card", hdu=text, keyword=text, old=(text,), new=(text, text), causes=(text,))
+    told = Comparison(path=text, against=text, changes=(change,), left_out={text: 3})
+    bad = replace(failed(3, text), comparison=told, task=replace(task(3, night), paths=(("green", f"{night}/{text}"),)))
     there = survey(night, strays=(Stray(origin=text, path=text, reason=text),), undated=(text,))
     return night_account(there, [good, bad], [*ORIGINS, text])
 
