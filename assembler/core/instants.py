@@ -90,16 +90,16 @@ def format_iso(instant: int, digits: int = 6) -> str:
     ('1970-01-01T00:00:01.500000', '1970-01-01T00:00:00.000000001')
     """
     seconds, nano = divmod(instant, SECOND)
-    days, second = divmod(seconds, 86_400)
     fraction = f"{nano:09d}"
     fraction = fraction[:digits] + fraction[digits:].rstrip("0")
-    clock = f"{second // 3600:02d}:{second % 3600 // 60:02d}:{second % 60:02d}"
-    return f"{_date(days)}T{clock}" + (f".{fraction}" if fraction else "")
+    return f"{_second(seconds)}.{fraction}" if fraction else _second(seconds)
 
 
-@lru_cache(maxsize=64)
-def _date(days: int) -> str:
-    return dt.date.fromordinal(days + _EPOCH).isoformat()
+@lru_cache(maxsize=1024)
+def _second(seconds: int) -> str:
+    """Return date and time of a whole second [UNIX s]; of an exposure, a few are asked for again and again."""
+    days, second = divmod(seconds, 86_400)
+    return f"{dt.date.fromordinal(days + _EPOCH).isoformat()}T{second // 3600:02d}:{second % 3600 // 60:02d}:{second % 60:02d}"
 
 
 def round_to(instant: int, step: int) -> int:

@@ -136,7 +136,8 @@ def _scan(stream: IO[bytes], path: str, size: int | None) -> tuple[tuple[Hdu, ..
         if there + len(fill) < hdu.length:
             told = f"{path}, HDU {hdu.index}: the header asks for {hdu.length} bytes of data, the file has {there + len(fill)}"
             raise InputError(told, path=path, reason="truncated")
-        hdus.append(hdu if not fill.strip(b" " if hdu.value("XTENSION") == "TABLE" else b"\0") else replace(hdu, clean_fill=False))
+        blank = b" " if read_record(0, hdu.images[0]).value == "TABLE" else b"\0"
+        hdus.append(hdu if not fill.strip(blank) else replace(hdu, clean_fill=False))
         block = _read(stream, BLOCK)
         if not block:
             return tuple(hdus), 0

@@ -95,8 +95,9 @@ def _check_file(path: Path, pace: Pace = at_once) -> tuple[SubFits, list[str]]:
     problems = [f"{found.trailing} bytes after the last HDU"] if found.trailing else []
     for hdu, data_sum in zip(found.hdus, _sums(found, pace), strict=True):
         name = hdu.extname or f"HDU {hdu.index}"
-        if _datasum(hdu) != data_sum:
-            problems.append(f"{name}: DATASUM is {_datasum(hdu)}, that of the data is {data_sum}")
+        told = _datasum(hdu)
+        if told != data_sum:
+            problems.append(f"{name}: DATASUM is {told}, that of the data is {data_sum}")
         if (hdu.header_sum + data_sum) % 0xFFFFFFFF or hdu.record("CHECKSUM") is None:
             problems.append(f"{name}: CHECKSUM does not fit the HDU")
     _open_with_cfitsio(path, found.hdus)
