@@ -181,7 +181,7 @@ def _overview(nights: Sequence[Plain]) -> str:
 def _legend() -> str:
     return (
         '<p class="legend"><label><input type="checkbox" id="trouble"> '
-        "Show only exposures that failed, have errors, or lack an origin</label> "
+        "Show only exposures that failed, differ, have errors, or lack an origin</label> "
         "An origin is ✓ attached, or ✗ missing with the reason, or - not triggered; of an exposure that failed it is ○ delivered. "
         "A state is ✓ made, ↻ superseded (a newer version was made), = the same as there was, or ✗ failed; "
         "where nothing was to be written, + new, or ≠ other than there is.</p>\n"
