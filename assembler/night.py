@@ -20,6 +20,7 @@ from assembler.errors import ConfigurationError
 from assembler.options import CORRECTIONS, HISTORY, INSTRUMENT, JSON, duration, load_corrections, load_named, stopped_by_signals
 
 if TYPE_CHECKING:
+    from assembler.core.shards import Shard
     from assembler.service.night import Result
     from assembler.service.survey import Survey
 
@@ -36,6 +37,7 @@ _COLUMNS = ("night", "frame", "state", "version", "l0", "errors", "warnings", "m
 @CORRECTIONS
 @click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Processes side by side [default: the processors there are].")
 @click.option("--frames", metavar="LIST", help="Only these, such as 215921,215930-215940.")
+@click.option("--shard", metavar="I/N", help="Only part I of N of the exposures, the same ones wherever and whenever it is asked for.")
 @click.option("--only-missing", is_flag=True, help="Only exposures without any L0 in DIR; the others are not even compared.")
 @click.option("--supersede", metavar="REASON", help="Replace L0s that are there and differ by newer versions; the old ones are kept.")
 @click.option("--report", metavar="FILE", help="Write what came of every exposure there, as JSON (.json) or CSV (.csv).")
@@ -49,6 +51,7 @@ def night(
     corrections: str | None,
     jobs: int | None,
     frames: str | None,
+    shard: str | None,
     only_missing: bool,
     supersede: str | None,
     report: str | None,
@@ -74,6 +77,7 @@ def night(
     instrument = load_named(yaml)
     wrong = load_corrections(corrections, yaml, instrument)
     wanted = _frames(frames)
+    part = _shard(shard)
     seconds = duration("--patience", patience) / 1e9
     if history is not None:
         open_history(history, seconds).close()  # what is wrong with it is one error now, and not one of every exposure
@@ -84,6 +88,8 @@ def night(
             surveys.append(survey)
             target = Path(out) if out is not None else Path(directory) / instrument.output
             tasks = [task for task in survey.tasks if wanted is None or task.frame in wanted]
+            if part is not None:
+                tasks = [task for task in tasks if part.has(os.path.basename(task.night), task.label)]
             if only_missing:
                 tasks = without_l0(tasks, target, instrument)
             order = Order(
@@ -158,6 +164,18 @@ def _frames(told: str | None) -> "frozenset[int] | _Ranges | None":
             raise ConfigurationError(f"--frames {told!a}: expected numbers and ranges, such as 215921,215930-215940")
         ranges.append(range(int(first), int(last or first) + 1))
     return _Ranges(ranges)
+
+
+def _shard(told: str | None) -> "Shard | None":
+    """Read which part is wanted; None for all."""
+    if told is None:
+        return None
+    from assembler.core.shards import parse_shard
+
+    try:
+        return parse_shard(told)
+    except ValueError as error:
+        raise ConfigurationError(f"--shard {error}") from None
 
 
 class _Ranges:

@@ -146,6 +146,7 @@ def test_what_fails_stops_no_other_and_is_told(tmp_path):
         (("--supersede", " "), 2, "tell why"),
         (("--history", "sqlite:///nowhere.db"), 5, "nowhere.db"),
         (("--jobs", "0"), 2, "--jobs"),
+        (("--shard", "4/3"), 2, "expected I/N"),
     ],
 )
 def test_what_is_wrong_is_one_clear_line(recorded, tmp_path, words, code, told):
@@ -165,3 +166,17 @@ def test_a_report_is_data_to_a_spreadsheet(tmp_path):
     report = tmp_path / "report.csv"
     assert run(night, tmp_path / "out", "--report", report).returncode == 0
     assert all(not cell.startswith(("=", "+", "-", "@")) for row in csv.reader(report.read_text().splitlines()) for cell in row)
+
+
+def test_the_shards_of_a_night_make_each_l0_once_and_together_all_of_them(recorded, tmp_path):
+    frames = []
+    for number in (1, 2, 3):
+        done = run(recorded, tmp_path / "out", "--shard", f"{number}/3", "--jobs", 1, "--json")
+        told = json.loads(done.stdout)["nights"][0]["exposures"]
+        assert {e["state"] for e in told} <= {"made"}
+        frames += [e["frame"] for e in told]
+    assert sorted(frames) == sorted(recorded.frames)
+    check(tmp_path / "out", 12)
+    few = f"{recorded.frames[0]}-{recorded.frames[5]}"
+    again = [run(recorded, tmp_path / "out", "--shard", f"{number}/3", "--frames", few, "--jobs", 1) for number in (1, 2, 3)]
+    assert sum(len(done.stdout.splitlines()) for done in again) == 6
