@@ -7,8 +7,8 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -21,8 +21,8 @@ from assembler.options import CORRECTIONS, HISTORY, INSTRUMENT, JSON, duration, 
 
 if TYPE_CHECKING:
     from assembler.core.shards import Shard
-    from assembler.service.night import Result
-    from assembler.service.survey import Survey
+    from assembler.service.night import Order, Result
+    from assembler.service.survey import Survey, Task
 
 _SUFFIXES = (".json", ".csv")
 _COLUMNS = ("night", "frame", "state", "version", "l0", "errors", "warnings", "missing", "reason")
@@ -36,6 +36,11 @@ _COLUMNS = ("night", "frame", "state", "version", "l0", "errors", "warnings", "m
 @INSTRUMENT
 @CORRECTIONS
 @click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Processes side by side [default: the processors there are].")
+@click.option(
+    "--scheduler",
+    metavar="URL",
+    help="Let the workers of a Dask cluster make the L0s: tcp://HOST:PORT or tls://HOST:PORT of its scheduler.",
+)
 @click.option("--frames", metavar="LIST", help="Only these, such as 215921,215930-215940.")
 @click.option("--shard", metavar="I/N", help="Only part I of N of the exposures, the same ones wherever and whenever it is asked for.")
 @click.option("--only-missing", is_flag=True, help="Only exposures without any L0 in DIR; the others are not even compared.")
@@ -50,6 +55,7 @@ def night(
     yaml: str | None,
     corrections: str | None,
     jobs: int | None,
+    scheduler: str | None,
     frames: str | None,
     shard: str | None,
     only_missing: bool,
@@ -66,8 +72,8 @@ def night(
     \b
     assembler night 2024apr21 --out l0 --history sqlite:///history.db --report 2024apr21.csv
     """  # noqa: D301 - click's own mark for lines that are not to be joined
-    from assembler.service.night import Order, make_night
-    from assembler.service.replay import open_history
+    from assembler.service.night import Order
+    from assembler.service.replay import absolute_history, open_history
     from assembler.service.survey import survey_night, without_l0
 
     if report is not None and not report.endswith(_SUFFIXES):
@@ -80,9 +86,10 @@ def night(
     part = _shard(shard)
     seconds = duration("--patience", patience) / 1e9
     if history is not None:
+        history = absolute_history(history) if scheduler is not None else history
         open_history(history, seconds).close()  # what is wrong with it is one error now, and not one of every exposure
     surveys, results = [], []
-    with stopped_by_signals():
+    with stopped_by_signals(), _makers(scheduler, jobs) as make:
         for directory in dict.fromkeys(os.path.abspath(told) for told in nights):
             survey = survey_night(instrument, Path(directory))
             surveys.append(survey)
@@ -102,8 +109,8 @@ def night(
                 version=__version__,
                 clock=time.time_ns,
             )
-            with _progress(directory, len(tasks), as_json=as_json) as told:
-                for result in make_night(order, tasks, min(jobs or len(os.sched_getaffinity(0)), max(1, len(tasks)))):
+            with _progress(directory, len(tasks), as_json=as_json) as told, closing(make(order, tasks)) as making:
+                for result in making:
                     told(result)
                     results.append(result)
     plain = _plain(surveys, results)
@@ -113,6 +120,24 @@ def night(
         console.print_json(plain)
     _summary(surveys, results)
     return max((result.exit_code for result in results), default=0)
+
+
+@contextmanager
+def _makers(scheduler: str | None, jobs: int | None) -> "Iterator[Callable[[Order, Sequence[Task]], Generator[Result]]]":
+    """Lend what makes the exposures of a night: processes of this machine, or the workers of a cluster."""
+    if scheduler is None:
+        from assembler.service.night import make_night
+
+        yield lambda order, tasks: make_night(order, tasks, min(jobs or len(os.sched_getaffinity(0)), max(1, len(tasks))))
+        return
+    if jobs is not None:
+        raise ConfigurationError(
+            "--jobs is for this machine, and the workers of --scheduler tell themselves how many they are; leave one out"
+        )
+    from assembler.service.cluster import connect
+
+    with connect(scheduler, lambda told: click.echo(console.one_line(told), err=True)) as cluster:
+        yield cluster.make_night
 
 
 class _Told(Protocol):

@@ -4,7 +4,7 @@ import ctypes
 import os
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -101,7 +101,7 @@ class _Worker:
     history: Patience | None = None
 
 
-def make_night(order: Order, tasks: Iterable[Task], jobs: int) -> Iterator[Result]:
+def make_night(order: Order, tasks: Iterable[Task], jobs: int) -> Generator[Result]:
     """Assemble exposures, and yield what became of each as it is done.
 
     Closing the iterator stops: what is being written is finished, nothing more is begun.
@@ -151,8 +151,11 @@ def _begin(order: Order) -> None:
 
 
 def _make(task: Task) -> Result:
+    return make_exposure(task, _Worker.order, _Worker.history)
+
+
+def make_exposure(task: Task, order: Order, history: Patience | None) -> Result:
     """Assemble one exposure; whatever is wrong with it is its result."""
-    order, history = _Worker.order, _Worker.history
     try:
         found = find_paths(order.instrument, dict(task.paths), task.missing, task.frame)
         outcome = assemble(
