@@ -43,7 +43,7 @@ class Cluster:
         for name in new:
             wait_for(f"{name}", lambda name=name: b"Registered to:" in (self.place / f"{name}.log").read_bytes())
 
-    def arrange(self, event: str, action: str, path: str = "") -> None:
+    def arrange(self, event: str, action: str, path: str) -> None:
         """Arrange for trouble, see `cluster_trouble`."""
         (self._trouble / f"{event}.{action}").write_text(path)
 

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -65,10 +66,7 @@ class Command:
 
     def end(self) -> tuple[int, str]:
         """Return its exit code and what it told beside the result, one line each."""
-        try:
-            self.report, told = self.process.communicate(timeout=PATIENCE)
-        finally:
-            self.process.kill()
+        self.report, told = self.process.communicate(timeout=PATIENCE)
         return self.process.returncode, told
 
     @property
@@ -79,6 +77,21 @@ class Command:
     @property
     def states(self) -> Counter:
         return Counter(exposure["state"] for exposure in self.exposures)
+
+
+@pytest.fixture
+def begin() -> Iterator[Callable[..., Command]]:
+    """Return what begins commands; they end with the test."""
+    begun = []
+
+    def start(*words: object) -> Command:
+        begun.append(Command(*words))
+        return begun[-1]
+
+    yield start
+    for command in begun:
+        command.process.kill()
+        command.process.communicate()
 
 
 @pytest.fixture
@@ -108,10 +121,10 @@ def test_a_cluster_without_workers_is_one_clear_line_after_a_while(cluster, orde
     assert os.listdir(order.out) == []
 
 
-def test_a_worker_that_is_killed_in_the_middle_costs_nothing_and_no_exposure_is_made_twice(cluster, recorded, tmp_path):
+def test_a_worker_that_is_killed_in_the_middle_costs_nothing_and_no_exposure_is_made_twice(cluster, recorded, tmp_path, begin):
     cluster.have(2)
-    cluster.arrange("os.link", "stop")
-    command = Command(cluster.address, recorded, tmp_path / "out", "--report", tmp_path / "report.csv")
+    cluster.arrange("os.link", "stop", ".KP.")
+    command = begin(cluster.address, recorded, tmp_path / "out", "--report", tmp_path / "report.csv")
     victim = cluster.stopped()
     drafts = [name for name in os.listdir(tmp_path / "out") if name.startswith(".KP.")]
     assert drafts  # it died while it had one
@@ -121,14 +134,14 @@ def test_a_worker_that_is_killed_in_the_middle_costs_nothing_and_no_exposure_is_
     assert "is gone; others take over its" in told
     assert len((tmp_path / "report.csv").read_text().splitlines()) == 1 + EXPOSURES
     check(tmp_path / "out", EXPOSURES)
-    again = Command(cluster.address, recorded, tmp_path / "out")
+    again = begin(cluster.address, recorded, tmp_path / "out")
     assert (again.end()[0], again.states) == (0, {"same": EXPOSURES})
 
 
-def test_when_all_workers_are_gone_it_says_so_and_waits_for_others(cluster, recorded, tmp_path):
+def test_when_all_workers_are_gone_it_says_so_and_waits_for_others(cluster, recorded, tmp_path, begin):
     cluster.have(1)
-    cluster.arrange("os.link", "stop")
-    command = Command(cluster.address, recorded, tmp_path / "out")
+    cluster.arrange("os.link", "stop", ".KP.")
+    command = begin(cluster.address, recorded, tmp_path / "out")
     os.kill(cluster.stopped(), signal.SIGKILL)
     wait_for("it to say so", lambda: "waiting for one" in command.process.stderr.readline())
     cluster.have(1)
@@ -136,10 +149,10 @@ def test_when_all_workers_are_gone_it_says_so_and_waits_for_others(cluster, reco
     check(tmp_path / "out", EXPOSURES)
 
 
-def test_what_a_worker_published_before_it_was_killed_is_told_as_made(cluster, recorded, tmp_path):
+def test_what_a_worker_published_before_it_was_killed_is_told_as_made(cluster, recorded, tmp_path, begin):
     cluster.have(2)
     cluster.arrange("os.remove", "stop", ".part")
-    command = Command(cluster.address, recorded, tmp_path / "out")
+    command = begin(cluster.address, recorded, tmp_path / "out")
     victim = cluster.stopped()
     assert [name for name in os.listdir(tmp_path / "out") if name.startswith("KP.")]
     os.kill(victim, signal.SIGKILL)
@@ -147,17 +160,17 @@ def test_what_a_worker_published_before_it_was_killed_is_told_as_made(cluster, r
     check(tmp_path / "out", EXPOSURES)
 
 
-def test_ctrl_c_lets_what_is_being_made_be_finished_and_begins_nothing_more(cluster, recorded, tmp_path):
+def test_ctrl_c_lets_what_is_being_made_be_finished_and_begins_nothing_more(cluster, recorded, tmp_path, begin):
     cluster.have(2)
-    cluster.arrange("os.link", "stop")
-    command = Command(cluster.address, recorded, tmp_path / "out")
+    cluster.arrange("os.link", "stop", ".KP.")
+    command = begin(cluster.address, recorded, tmp_path / "out")
     victim = cluster.stopped()
     os.killpg(command.process.pid, signal.SIGINT)
     wait_for("it to say so", lambda: "is being finished" in command.process.stderr.readline())
     os.kill(victim, signal.SIGCONT)
     assert command.end()[0] == 130
     check(tmp_path / "out", len(os.listdir(tmp_path / "out")))
-    again = Command(cluster.address, recorded, tmp_path / "out")
+    again = begin(cluster.address, recorded, tmp_path / "out")
     assert again.end()[0] == 0
     check(tmp_path / "out", EXPOSURES)
 
@@ -172,29 +185,29 @@ def test_workers_of_another_version_are_sent_nothing(cluster, order, recorded):
     assert os.listdir(order.out) == []
 
 
-def test_a_worker_that_has_not_mounted_the_partition_is_told_and_others_make_the_night(cluster, recorded, tmp_path):
+def test_a_worker_that_has_not_mounted_the_partition_is_told_and_others_make_the_night(cluster, recorded, tmp_path, begin):
     cluster.have(1)
     with closing(Mounts()) as mounts:
         (tmp_path / "out").mkdir()
         mounts.disk(tmp_path / "out")
         cluster.have(2, around=mounts.command())
-        unfit = cluster.workers.pop()
-        try:
-            command = Command(cluster.address, recorded, tmp_path / "out")
-            code, told = command.end()
-        finally:
-            cluster.kill(unfit)
+        cluster.arrange("os.link", "stop", ".KP.")
+        command = begin(cluster.address, recorded, tmp_path / "out")
+        fit = cluster.stopped()
+        told = wait_for("it to say so", lambda: "is sent nothing: " in (line := command.process.stderr.readline()) and line)
+        os.kill(fit, signal.SIGCONT)
+        code, _ = command.end()
+        cluster.kill(cluster.workers.pop())
     assert (code, command.states) == (0, {"made": EXPOSURES})
-    assert "is sent nothing: " in told
     assert f"{tmp_path}/out/.night." in told
     check(tmp_path / "out", EXPOSURES)
 
 
-def test_an_exposure_that_kills_its_workers_is_told_and_the_others_are_made(cluster, recorded, tmp_path, kpf, make):
+def test_an_exposure_that_kills_its_workers_is_told_and_the_others_are_made(cluster, recorded, tmp_path, kpf, make, begin):
     name = make(find_night(kpf, recorded.directory, recorded.frames[3]), history_of(recorded)).path.name
     cluster.have(4)
     cluster.arrange("os.link", "kill", name)
-    command = Command(cluster.address, recorded, tmp_path / "there")
+    command = begin(cluster.address, recorded, tmp_path / "there")
     assert command.end()[0] == 4
     assert command.states == {"made": EXPOSURES - 1, "failed": 1}
     (failed,) = [exposure for exposure in command.exposures if exposure["state"] == "failed"]
@@ -205,12 +218,12 @@ def test_an_exposure_that_kills_its_workers_is_told_and_the_others_are_made(clus
     assert len([left for left in names if left.startswith("KP.")]) == EXPOSURES - 1
 
 
-def test_without_its_scheduler_what_is_left_is_told_as_failed(recorded, tmp_path):
+def test_without_its_scheduler_what_is_left_is_told_as_failed(recorded, tmp_path, begin):
     (tmp_path / "cluster").mkdir()
     with closing(Cluster(tmp_path / "cluster")) as mortal:
         mortal.have(1)
-        mortal.arrange("os.link", "stop")
-        command = Command(mortal.address, recorded, tmp_path / "out")
+        mortal.arrange("os.link", "stop", ".KP.")
+        command = begin(mortal.address, recorded, tmp_path / "out")
         mortal.stopped()
         mortal.kill(mortal.scheduler)
         code, _ = command.end()
