@@ -326,4 +326,6 @@ class ClusterNight:
 
 
 def _named(error: BaseException) -> str:
-    return as_line(f"{type(error).__name__}: {error}", 300)
+    """Return an exception's kind and the first line of what it tells."""
+    first, _, _ = str(error).strip().partition("\n")
+    return as_line(f"{type(error).__name__}: {first}", 300)
