@@ -223,8 +223,12 @@ class ClusterNight:
         return _Job(task=self._waiting.popleft()) if self._waiting else None
 
     def _send_job(self, worker: str, job: _Job) -> None:
+        try:
+            self._send_to(worker, job, make_here, self._parcel, job.task, trusting=job.trusting)
+        except LostError:
+            self._again.append(job)
+            raise
         self._load[worker] += 1
-        self._send_to(worker, job, make_here, self._parcel, job.task, trusting=job.trusting)
 
     def _send_to(self, worker: str, job: _Job | None, call: Callable[..., Any], *words: object, **facts: object) -> None:
         future = self._submit(worker, call, *words, **facts)
