@@ -3,7 +3,8 @@
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -18,8 +19,10 @@ from assembler.options import CORRECTIONS, HISTORY, INSTRUMENT, JSON, duration, 
 if TYPE_CHECKING:
     from assembler.core.choice import Choice
     from assembler.core.instrument import Instrument
+    from assembler.core.shards import Shard
     from assembler.reports.tally import Tally
     from assembler.service.night import Order, Result
+    from assembler.service.survey import Task
 
 Told = TypeVar("Told")
 
@@ -32,10 +35,16 @@ PROCESSES = click.option(
 PACE = click.option(
     "--max-mb-s", type=click.IntRange(min=1), metavar="N", help="Copy, and compare, no more than N MB/s, all processes together."
 )
+SCHEDULER = click.option(
+    "--scheduler", metavar="URL", help="Let the workers of a Dask cluster do it: tcp://HOST:PORT or tls://HOST:PORT of its scheduler."
+)
 FRAMES = click.option("--frames", metavar="LIST", help="Only these, such as 215921,215930-215940.")
 SINCE = click.option("--since", metavar="TIME", help="Only exposures that begin then or later: a date, or a date and time, in UTC.")
 UNTIL = click.option("--until", metavar="TIME", help="Only exposures that begin before that time, or on that date or before it, in UTC.")
 ORIGINS = click.option("--origin", "origins", multiple=True, metavar="NAME", help="Only exposures with a sub-FITS of it; may be repeated.")
+SHARD = click.option(
+    "--shard", metavar="I/N", help="Only part I of N of the exposures, the same ones wherever and whenever it is asked for."
+)
 ONLY_MISSING = click.option("--only-missing", is_flag=True, help="Only exposures without any L0 in DIR; the others are not even compared.")
 
 
@@ -48,10 +57,12 @@ ONLY_MISSING = click.option("--only-missing", is_flag=True, help="Only exposures
 @CORRECTIONS
 @PROCESSES
 @PACE
+@SCHEDULER
 @FRAMES
 @SINCE
 @UNTIL
 @ORIGINS
+@SHARD
 @ONLY_MISSING
 @click.option("--diff", is_flag=True, help="Write nothing; tell what would be otherwise, card by card, and why.")
 @click.option("--supersede", metavar="REASON", help="Replace L0s that are there and differ by newer versions; the old ones are kept.")
@@ -66,10 +77,12 @@ def night(
     corrections: str | None,
     jobs: int | None,
     max_mb_s: int | None,
+    scheduler: str | None,
     frames: str | None,
     since: str | None,
     until: str | None,
     origins: tuple[str, ...],
+    shard: str | None,
     only_missing: bool,
     diff: bool,
     supersede: str | None,
@@ -87,11 +100,12 @@ def night(
     assembler night 2024apr21 --out l0 --history sqlite:///history.db --diff
     assembler night 2024apr* --out l0 --since 2024-04-22T10:30 --origin red --max-mb-s 50
     """  # noqa: D301 - click's own mark for lines that are not to be joined
+    from assembler.core.shards import parse_shard
     from assembler.reports.report import open_reports
     from assembler.reports.tally import Tally
     from assembler.service.night import Order
     from assembler.service.processes import begin_server
-    from assembler.service.replay import open_history
+    from assembler.service.replay import absolute_history, open_history
     from assembler.service.survey import l0s_in
 
     begun = time.time_ns()
@@ -104,10 +118,13 @@ def night(
     choice = _choice(instrument, frames, since, until, origins)
     directories = _directories(nights)
     seconds = duration("--patience", patience) / 1e9
-    most = jobs or len(os.sched_getaffinity(0))
+    if scheduler is not None and jobs is not None:
+        raise ConfigurationError("--jobs is for this machine, and the workers of --scheduler tell how many they are; leave one out")
+    most = jobs or (len(os.sched_getaffinity(0)) if scheduler is None else 1)
     if most > 1:
         begin_server()  # which imports what they need while the night is surveyed
     if history is not None:
+        history = absolute_history(history) if scheduler is not None else history
         open_history(history, seconds).close()  # what is wrong with it is one error now, and not one of every exposure
     order = partial(
         Order,
@@ -120,11 +137,13 @@ def night(
         clock=time.time_ns,
         dry=diff,
     )
-    batch = _Batch(
+    batch = partial(
+        _Batch,
         instrument=instrument,
         order=order,
         out=Path(out) if out is not None else None,
         choice=choice,
+        shard=_read("--shard", parse_shard, shard),
         only_missing=only_missing,
         l0s=lru_cache(maxsize=1)(lambda out: l0s_in(out, instrument)),  # nights that share a directory ask once
         jobs=most,
@@ -132,12 +151,27 @@ def night(
         paths=not as_json,
         tally=Tally(nights=len(directories) > 1),
     )
-    with stopped_by_signals(), open_reports(report, printed=as_json) as reports:
+    with stopped_by_signals(), open_reports(report, printed=as_json) as reports, _makers(scheduler) as make:
+        all_nights = batch(make=make)
         for directory in directories:
-            reports.add(_make(batch, directory))
-        _tell_summary(batch.tally)
-        reports.conclude(_overall(batch, begun))
-    return batch.tally.exit_code
+            reports.add(_make(all_nights, directory))
+        _tell_summary(all_nights.tally)
+        reports.conclude(_overall(all_nights, begun))
+    return all_nights.tally.exit_code
+
+
+@contextmanager
+def _makers(scheduler: str | None) -> "Iterator[Callable[[Order, Sequence[Task], int], Generator[Result, None, None]]]":
+    """Lend what makes the exposures of a night: so many processes of this machine, or the workers of a cluster."""
+    if scheduler is None:
+        from assembler.service.night import make_night
+
+        yield make_night
+        return
+    from assembler.service.cluster import connect
+
+    with connect(scheduler, _say) as cluster:
+        yield lambda order, tasks, _: cluster.make_night(order, tasks)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,8 +182,10 @@ class _Batch:
     order: "Callable[..., Order]"
     out: Path | None
     choice: "Choice"
+    shard: "Shard | None"
     only_missing: bool
     l0s: "Callable[[Path], Mapping[str, str]]"
+    make: "Callable[[Order, Sequence[Task], int], Generator[Result, None, None]]"
     jobs: int
     rate: float | None
     paths: bool
@@ -161,7 +197,6 @@ def _make(batch: _Batch, directory: str) -> dict[str, Any]:
     from assembler.fits.pace import Pacer
     from assembler.reports.accounts import bad_night_account, night_account
     from assembler.reports.progress import show_progress
-    from assembler.service.night import make_night
     from assembler.service.survey import choose, survey_night
 
     try:
@@ -173,6 +208,9 @@ def _make(batch: _Batch, directory: str) -> dict[str, Any]:
     if not (survey.tasks or survey.strays):
         _say(f"{directory}: there is no sub-FITS of {batch.instrument.name} here")
     survey = choose(survey, batch.choice)
+    if batch.shard is not None:
+        mine = tuple(task for task in survey.tasks if batch.shard.has(os.path.basename(task.night), task.label))
+        survey = replace(survey, tasks=mine)
     out = batch.out if batch.out is not None else Path(directory) / batch.instrument.output
     there = batch.l0s(out)
     tasks = (replace(task, l0=there.get(task.name(batch.instrument).key, "")) for task in survey.tasks)
@@ -181,8 +219,9 @@ def _make(batch: _Batch, directory: str) -> dict[str, Any]:
     jobs = min(batch.jobs, max(1, len(survey.tasks)))
     pacing = partial(Pacer, batch.rate / jobs, time.monotonic_ns, time.sleep) if batch.rate is not None else None
     results = []
-    with show_progress(directory, len(survey.tasks), paths=batch.paths, clock=time.monotonic_ns) as tell:
-        for result in make_night(batch.order(out=out, pacing=pacing), survey.tasks, jobs):
+    making = batch.make(batch.order(out=out, pacing=pacing), survey.tasks, jobs)
+    with show_progress(directory, len(survey.tasks), paths=batch.paths, clock=time.monotonic_ns) as tell, closing(making):
+        for result in making:
             tell(result)
             batch.tally.add(result)
             results.append(_as_kept(result))

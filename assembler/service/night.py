@@ -3,7 +3,7 @@
 import gc
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -126,7 +126,7 @@ class _Worker:
     pace: Pace = staticmethod(at_once)
 
 
-def make_night(order: Order, tasks: Iterable[Task], jobs: int) -> Iterator[Result]:
+def make_night(order: Order, tasks: Iterable[Task], jobs: int) -> Generator[Result, None, None]:
     """Assemble exposures, and yield what became of each as it is done.
 
     Closing the iterator stops: what is being written is finished, nothing more is begun.
@@ -153,7 +153,7 @@ def make_night(order: Order, tasks: Iterable[Task], jobs: int) -> Iterator[Resul
     results = work_in_processes(tasks, jobs, partial(_begin, order), _make)
     try:
         for task, result in results:
-            yield result or _failed(task, "its process was killed, twice; run again", 4)
+            yield result or failed_result(task, "its process was killed, twice; run again", 4)
     finally:
         results.close()
 
@@ -167,19 +167,21 @@ def _begin(order: Order) -> None:
 
 
 def _make(task: Task) -> Result:
+    return make_exposure(task, _Worker.order, _Worker.history, _Worker.pace)
+
+
+def make_exposure(task: Task, order: Order, history: Patience | None, pace: Pace) -> Result:
     """Assemble one exposure, or tell what would be; whatever is wrong with it is its result."""
-    order = _Worker.order
     try:
         found = find_paths(order.instrument, dict(task.paths), task.missing, task.frame)
-        history = _Worker.history.exposure() if _Worker.history else None
-        making = Making(found=found, history=history, corrections=order.corrections, directory=order.out, version=order.version)
-        return _compare(task, making) if order.dry else _assemble(task, making)
+        lent = history.exposure() if history else None
+        making = Making(found=found, history=lent, corrections=order.corrections, directory=order.out, version=order.version)
+        return (_compare if order.dry else _assemble)(task, making, order, pace)
     except AssemblerError as error:
-        return _failed(task, as_line(error), error.exit_code)
+        return failed_result(task, as_line(error), error.exit_code)
 
 
-def _assemble(task: Task, making: Making) -> Result:
-    order = _Worker.order
+def _assemble(task: Task, making: Making, order: Order, pace: Pace) -> Result:
     try:
         outcome = assemble(
             making.found,
@@ -190,12 +192,12 @@ def _assemble(task: Task, making: Making) -> Result:
             clock=order.clock,
             supersede=order.supersede,
             former=Path(task.l0) if task.l0 else None,
-            pace=_Worker.pace,
+            pace=pace,
         )
     except TakenError as error:
         with suppress(AssemblerError):
-            comparison = compare_with_now(Path(error.path), making, pace=_Worker.pace)
-            return replace(_failed(task, as_line(error.differing(comparison.summary)), error.exit_code), comparison=comparison)
+            comparison = compare_with_now(Path(error.path), making, pace=pace)
+            return replace(failed_result(task, as_line(error.differing(comparison.summary)), error.exit_code), comparison=comparison)
         raise
     findings = outcome.plan.findings
     return Result(
@@ -209,15 +211,15 @@ def _assemble(task: Task, making: Making) -> Result:
     )
 
 
-def _compare(task: Task, making: Making) -> Result:
+def _compare(task: Task, making: Making, order: Order, pace: Pace) -> Result:
     """Tell what would become of an exposure, and write nothing."""
-    now = _Worker.order.clock()
+    now = order.clock()
     plan = plan_exposure(making.found, making.history, making.directory, corrections=making.corrections, version=making.version, now=now)
     path = Path(task.l0) if task.l0 else making.directory / plan.filename
     told = _told(plan.findings)
     if not path.exists():
         return Result(task=task, state="new", path=str(path), exit_code=1, **told)
-    comparison = compare_with_now(path, making, pace=_Worker.pace)
+    comparison = compare_with_now(path, making, pace=pace)
     state: State = "differs" if comparison.differs else "same"
     version = standing_l0(path).version
     return Result(task=task, state=state, path=str(path), version=version, exit_code=int(comparison.differs), comparison=comparison, **told)
@@ -234,7 +236,8 @@ def _told(findings: tuple[Finding, ...]) -> dict[str, Any]:
     }
 
 
-def _failed(task: Task, reason: str, exit_code: int) -> Result:
+def failed_result(task: Task, reason: str, exit_code: int) -> Result:
+    """Return the result of an exposure that has no L0, and why."""
     missing = {lost.origin: lost.reason for lost in task.missing}
     return Result(task=task, state="failed", missing=missing, reason=reason, exit_code=exit_code)
 

@@ -1,5 +1,6 @@
 """Replay: an L0 stands in for the keyword history that it was made with, and tells what changed there since."""
 
+import os
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -137,6 +138,18 @@ def open_history(url: str, patience: float = PATIENCE) -> History:
     if not path:
         raise ConfigurationError(f"{url}: no path; expected l0://L0.fits")
     return RecordedHistory(Path(path))
+
+
+def absolute_history(url: str) -> str:
+    """Return the URL by which another process knows a history in a file, whatever its working directory is.
+
+    >>> absolute_history("sqlite:////data/../night.db"), absolute_history("l0:///data/kp.fits"), absolute_history("influx3://host/kpf")
+    ('sqlite:////night.db', 'l0:///data/kp.fits', 'influx3://host/kpf')
+    """
+    if url.startswith(SCHEME):
+        return f"{SCHEME}{os.path.abspath(url.removeprefix(SCHEME))}"
+    scheme = url.partition("://")[0]
+    return f"{scheme}:///{os.path.abspath(urls.path_of(url))}" if scheme in urls.FILES else url
 
 
 def _differ(old: Aggregate, new: Aggregate) -> bool:

@@ -1,5 +1,6 @@
 """Time scales by astropy, with the leap seconds that came with it: nothing is ever fetched from a network."""
 
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,8 @@ from assembler.core.instants import format_iso, parse_iso
 
 _NAMES = {"IAT": "tai", "TDT": "tt", "ET": "tt"}
 _GPS_BEHIND_TAI = 19 * 10**9
+_ALONE = threading.Lock()
+"""What is set for a conversion, in astropy and for warnings, holds for all threads of the process."""
 
 
 class AstropyScales:
@@ -30,7 +33,7 @@ SCALES = AstropyScales()
 
 
 def _to_utc(instant: int, scale: str) -> int:
-    with _offline() as time, warnings.catch_warnings():
+    with _ALONE, _offline() as time, warnings.catch_warnings():
         # With precision 9 astropy's two doubles give whole nanoseconds back.
         warnings.simplefilter("ignore")  # years that nobody knows the leap seconds of: that is a finding
         clock = time.Time(format_iso(instant, digits=9), format="isot", scale=scale, precision=9)

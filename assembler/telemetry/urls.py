@@ -13,6 +13,9 @@ KINDS = (
 )
 """What the URL of a history may look like, for messages."""
 
+FILES = ("sqlite", "csv", "jsonl")
+"""Of these, the one that names a path."""
+
 
 def open_history(url: str, patience: float = PATIENCE) -> History:
     """Open the history that a URL names, for reading.

@@ -188,6 +188,7 @@ def test_what_fails_stops_no_other_and_is_told(tmp_path):
         (("--origin", "red", "--origin", "blue"), 2, "KPF has no such origin; expected green, red, ca_hk, expmeter, guide"),
         (("--report", "nowhere/r.html"), 4, "nowhere/r.html: cannot be written"),
         (("nowhere", "nor here"), 3, "nor here: there is no such directory; nothing was done"),
+        (("--shard", "4/3"), 2, "expected I/N"),
     ],
 )
 def test_what_is_wrong_is_one_clear_line(recorded, tmp_path, words, code, told):
@@ -286,3 +287,17 @@ def test_a_night_that_goes_away_meanwhile_fails_and_the_others_go_on(recorded, t
     assert lines[-1].startswith("12 exposures: 12 made; 0 frames")
     told = json.loads((tmp_path / "r.json").read_text())
     assert [night["reason"] for night in told["nights"]] == ["", f"{gone}: there is no such directory"]
+
+
+def test_the_shards_of_a_night_make_each_l0_once_and_together_all_of_them(recorded, tmp_path):
+    frames = []
+    for number in (1, 2, 3):
+        done = run(recorded, tmp_path / "out", "--shard", f"{number}/3", "--jobs", 1, "--json")
+        told = json.loads(done.stdout)["nights"][0]["exposures"]
+        assert {e["state"] for e in told} <= {"made"}
+        frames += [e["frame"] for e in told]
+    assert sorted(frames) == sorted(recorded.frames)
+    check(tmp_path / "out", 12)
+    few = f"{recorded.frames[0]}-{recorded.frames[5]}"
+    again = [run(recorded, tmp_path / "out", "--shard", f"{number}/3", "--frames", few, "--jobs", 1) for number in (1, 2, 3)]
+    assert sum(len(done.stdout.splitlines()) for done in again) == 6

@@ -1,6 +1,9 @@
 """Time scales: as the standard has them, exact, and without a network."""
 
 import socket
+import sys
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from astropy.time import Time
@@ -61,3 +64,17 @@ def test_the_other_scales_are_those_of_astropy(instant, scale):
 
 def test_leap_seconds_are_known_for_a_while():
     assert SCALES.expires() > parse_iso("2026-01-01T00:00:00")
+
+
+def test_threads_side_by_side_leave_astropy_as_it_was():
+    """What astropy and warnings are told for a conversion holds for the whole process; threads change as often as can be."""
+    before = [iers.conf.auto_download, iers.conf.auto_max_age, warnings.filters[:]]
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            told = list(pool.map(lambda second: SCALES.to_utc(second * SECOND, "TAI"), range(4000)))
+    finally:
+        sys.setswitchinterval(usual)
+    assert [iers.conf.auto_download, iers.conf.auto_max_age, warnings.filters[:]] == before
+    assert told == [SCALES.to_utc(second * SECOND, "TAI") for second in range(4000)]

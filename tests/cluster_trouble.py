@@ -1,0 +1,48 @@
+"""What workers of a cluster of the tests are begun with: they stop or die at a call, when a file of that name says so.
+
+Python tells an audit hook of link and remove before they are done: `os.link` is when an L0 is published, `os.remove` of its draft
+comes right after it. The file `os.link.stop` stops the one worker that comes first, `os.link.kill` kills every one, when the path
+of the L0 or of its draft contains what the file holds. Who was stopped is in the file `stopped`.
+"""
+
+import os
+import signal
+import sys
+import threading
+
+_PLACE = os.environ.get("CLUSTER_TROUBLE", "")
+_EVENTS = ("os.link", "os.remove")
+_here = threading.local()
+
+
+def _hook(event: str, arguments: tuple[object, ...]) -> None:
+    if event not in _EVENTS or getattr(_here, "busy", False):
+        return
+    _here.busy = True
+    try:
+        for action in ("stop", "kill"):
+            _trouble(event, action, str(arguments[0]))
+    finally:
+        _here.busy = False
+
+
+def _trouble(event: str, action: str, path: str) -> None:
+    told = os.path.join(_PLACE, f"{event}.{action}")
+    try:
+        with open(told) as file:
+            if file.read() not in os.path.basename(path):
+                return
+        if action == "stop":
+            os.rename(told, f"{told}ped")  # the first one takes it away
+    except FileNotFoundError:
+        return
+    if action == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    with open(os.path.join(_PLACE, "stopping"), "w") as file:
+        file.write(str(os.getpid()))
+    os.rename(os.path.join(_PLACE, "stopping"), os.path.join(_PLACE, "stopped"))
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+if _PLACE:
+    sys.addaudithook(_hook)
