@@ -84,10 +84,8 @@ class Hdu:
     @cached_property
     def _places(self) -> dict[str, int]:
         """By the first eight columns, which card has them first; of each header, a dozen are looked up again and again."""
-        places: dict[str, int] = {}
-        for place, image in enumerate(self.images):
-            places.setdefault(image[:8], place)
-        return places
+        starts = [image[:8] for image in self.images]
+        return dict(zip(reversed(starts), range(len(starts) - 1, -1, -1), strict=True))  # of several, the first comes last, and stays
 
     def _corrected(self, record: Record) -> Record:
         text = self.corrected.get(record.place)
