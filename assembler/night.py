@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from assembler.service.night import Result
     from assembler.service.survey import Survey
 
+_IMPORTED = ("assembler.__main__", "assembler.service.night", "assembler.service.replay", "assembler.telemetry.sqlite", "fitsio")
+"""What the processes need."""
+
 _SUFFIXES = (".json", ".csv")
 _COLUMNS = ("night", "frame", "state", "version", "l0", "errors", "warnings", "missing", "reason")
 
@@ -63,22 +66,23 @@ def night(
     \b
     assembler night 2024apr21 --out l0 --history sqlite:///history.db --report 2024apr21.csv
     """  # noqa: D301 - click's own mark for lines that are not to be joined
-    from assembler.service.night import Order, make_night
-    from assembler.service.processes import begin_server
-    from assembler.service.replay import open_history
-    from assembler.service.survey import survey_night, without_l0
-
     if report is not None and not report.endswith(_SUFFIXES):
         raise ConfigurationError(f"--report {report}: a report is written as {' or '.join(_SUFFIXES)}")
     if supersede is not None and not supersede.strip():
         raise ConfigurationError("--supersede: tell why the L0s are to be superseded")
+    from assembler.service.processes import begin_server
+
+    most = jobs or len(os.sched_getaffinity(0))
+    if most > 1:
+        begin_server(_IMPORTED)  # which takes as long as looking at some hundred exposures, and is done meanwhile
+    from assembler.service.night import Order, make_night
+    from assembler.service.replay import open_history
+    from assembler.service.survey import survey_night, without_l0
+
     instrument = load_named(yaml)
     wrong = load_corrections(corrections, yaml, instrument)
     wanted = _frames(frames)
     seconds = duration("--patience", patience) / 1e9
-    most = jobs or len(os.sched_getaffinity(0))
-    if most > 1:
-        begin_server()  # which imports what they need while the night is surveyed
     if history is not None:
         open_history(history, seconds).close()  # what is wrong with it is one error now, and not one of every exposure
     surveys, results = [], []
