@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 Told = TypeVar("Told")
 
+_IMPORTED = ("assembler.__main__", "assembler.service.night", "assembler.service.replay", "assembler.telemetry.sqlite", "fitsio")
+"""What the processes need."""
+
 _MOST_CHANGES = 100
 """Of what differs in an exposure; a report tells how many more there are, and `assembler diff` tells all."""
 
@@ -100,15 +103,21 @@ def night(
     assembler night 2024apr21 --out l0 --history sqlite:///history.db --diff
     assembler night 2024apr* --out l0 --since 2024-04-22T10:30 --origin red --max-mb-s 50
     """  # noqa: D301 - click's own mark for lines that are not to be joined
+    from assembler.service.processes import begin_server
+
+    begun = time.time_ns()
+    if scheduler is not None and jobs is not None:
+        raise ConfigurationError("--jobs is for this machine, and the workers of --scheduler tell how many they are; leave one out")
+    most = jobs or (len(os.sched_getaffinity(0)) if scheduler is None else 1)
+    if most > 1:
+        begin_server(_IMPORTED)  # which takes as long as looking at some hundred exposures, and is done meanwhile
     from assembler.core.shards import parse_shard
     from assembler.reports.report import open_reports
     from assembler.reports.tally import Tally
     from assembler.service.night import Order
-    from assembler.service.processes import begin_server
     from assembler.service.replay import absolute_history, open_history
     from assembler.service.survey import l0s_in
 
-    begun = time.time_ns()
     if supersede is not None and not supersede.strip():
         raise ConfigurationError("--supersede: tell why the L0s are to be superseded")
     if supersede is not None and diff:
@@ -118,11 +127,6 @@ def night(
     choice = _choice(instrument, frames, since, until, origins)
     directories = _directories(nights)
     seconds = duration("--patience", patience) / 1e9
-    if scheduler is not None and jobs is not None:
-        raise ConfigurationError("--jobs is for this machine, and the workers of --scheduler tell how many they are; leave one out")
-    most = jobs or (len(os.sched_getaffinity(0)) if scheduler is None else 1)
-    if most > 1:
-        begin_server()  # which imports what they need while the night is surveyed
     if history is not None:
         history = absolute_history(history) if scheduler is not None else history
         open_history(history, seconds).close()  # what is wrong with it is one error now, and not one of every exposure

@@ -6,6 +6,7 @@ believed before it was compared with what is really there: no size is allocated,
 
 import gzip
 import os
+import re
 import stat
 import zlib
 from collections.abc import Iterator
@@ -22,6 +23,8 @@ BLOCK = 2880
 LONGEST_HEADER = 64 << 20
 _CHUNK = 1 << 20
 _END = b"END".ljust(CARD_LENGTH)
+_WHOLE = re.compile(rb"[A-Z0-9]+ *= +(\d+) *(?:/[ -~]*)?")
+"""A card of a whole number, as those that size data nearly always are; others are read as any card is."""
 _FIRST = b"SIMPLE  ="
 _GZIP = b"\x1f\x8b"
 _BITPIX = (8, 16, 32, 64, -32, -64)
@@ -211,7 +214,11 @@ def data_length(header: bytes, path: str, index: int) -> int:
 
     def told(keyword: str, default: int | None = None) -> Value:
         place = _find_card(header, f"{keyword:8}".encode("ascii"))
-        return default if place < 0 else read_record(0, header[place : place + CARD_LENGTH].decode("latin-1")).value
+        if place < 0:
+            return default
+        card = header[place : place + CARD_LENGTH]
+        found = _WHOLE.fullmatch(card)
+        return int(found.group(1)) if found else read_record(0, card.decode("latin-1")).value
 
     def whole(keyword: str, default: int | None = None) -> int:
         value = told(keyword, default)

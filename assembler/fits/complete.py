@@ -84,7 +84,7 @@ def _zeros(descriptor: int, size: int, sub: SubFits | None) -> str:
     if sub is None:
         return ""  # zeros for the end of a header are read as an end of the file: both are still to be written
     for hdu in sub.hdus:
-        if any("\0" in image for image in hdu.images):
+        if "\0" in "".join(hdu.images):
             return f"cards of HDU {hdu.index}"
     if sub.trailing and _XTENSION.startswith(os.pread(descriptor, len(_XTENSION), size - sub.trailing).rstrip(b"\0")):
         return f"HDU {len(sub.hdus)}"

@@ -7,7 +7,7 @@ is not safe, and importing everything anew in each takes longer than many an exp
 import os
 import signal
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import suppress
 from multiprocessing import forkserver, get_context, parent_process
 from multiprocessing.connection import Connection, wait
@@ -15,7 +15,6 @@ from threading import Thread
 from typing import Generic, TypeVar
 
 _ATTEMPTS = 2
-_IMPORTED = ("assembler.service.night", "fitsio")
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """What stops a program; a terminal, and whoever ends a group, sends it to all processes, and what it means is the parent's business."""
 
@@ -23,12 +22,17 @@ Thing = TypeVar("Thing")
 Answer = TypeVar("Answer")
 
 
-def begin_server() -> None:
-    """Begin the server that processes are forked from, and do not wait until it has imported everything.
+def begin_server(imported: Sequence[str] = ()) -> None:
+    """Begin the server that processes are forked from, unless there is one, and do not wait until it has imported everything.
 
     Nothing has to call this; whoever does early enough does not wait later.
+
+    Parameters
+    ----------
+    imported : sequence of str
+        Modules that it imports, so that no process has to.
     """
-    forkserver.set_forkserver_preload(list(_IMPORTED))
+    forkserver.set_forkserver_preload(list(imported))
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)  # from its first moment on
     try:
         forkserver.ensure_running()
