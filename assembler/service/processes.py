@@ -1,4 +1,4 @@
-"""Work in processes side by side: one thing at a time in each, so that one that is killed takes nothing else with it.
+"""Work in processes side by side: one thing in hand at a time in each, so that one that is killed takes nothing else with it.
 
 The processes are forked by a server that has imported everything and has no threads: forking the caller, who may have some,
 is not safe, and importing everything anew in each takes longer than many an exposure.
@@ -15,6 +15,9 @@ from threading import Thread
 from typing import Generic, TypeVar
 
 _ATTEMPTS = 2
+_AHEAD = 2
+"""How many things a process is given at a time: one in hand, and the next, so that it does not wait while the parent tells of the last."""
+
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """What stops a program; a terminal, and whoever ends a group, sends it to all processes, and what it means is the parent's business."""
 
@@ -60,53 +63,64 @@ def work_in_processes(
     """
     begin_server()
     rest, again = iter(things), deque[_Job[Thing]]()
-    idle: list[_Worker[Thing, Answer]] = []
-    busy: dict[Connection, _Worker[Thing, Answer]] = {}
+    workers: dict[Connection, _Worker[Thing, Answer]] = {}
     done: list[tuple[Thing, Answer | None]] = []
+
+    def next_job() -> _Job[Thing] | None:
+        return again.popleft() if again else next(map(_Job, rest), None)
+
     try:
         while True:
-            while len(busy) < count and (job := again.popleft() if again else next(map(_Job, rest), None)):
-                worker = idle.pop() if idle else _Worker[Thing, Answer](begin, work)
-                busy[worker.connection] = worker
-                worker.give(job)
+            for room in range(_AHEAD):  # each has one before any has the next
+                for worker in workers.values():
+                    if len(worker.jobs) == room and (job := next_job()):
+                        worker.give(job)
+                while room == 0 and len(workers) < count and (job := next_job()):
+                    worker = _Worker[Thing, Answer](begin, work)
+                    workers[worker.connection] = worker
+                    worker.give(job)
             yield from done  # now that nobody waits for it
+            busy = [connection for connection, worker in workers.items() if worker.jobs]
             if not busy:
                 return
             done = []
-            for connection in wait(list(busy)):
+            for connection in wait(busy):
                 assert isinstance(connection, Connection)
-                worker = busy.pop(connection)
+                worker = workers[connection]
                 try:
-                    done.append((worker.job.thing, connection.recv()))
-                    idle.append(worker)
+                    answer: Answer | None = connection.recv()
+                    done.append((worker.jobs.popleft().thing, answer))
                 except (EOFError, OSError):  # it was killed, perhaps while it told
+                    del workers[connection]
                     worker.end()
-                    if worker.job.attempts < _ATTEMPTS:
-                        again.append(worker.job)
+                    killed, *untouched = worker.jobs
+                    killed.deaths += 1
+                    if killed.deaths < _ATTEMPTS:
+                        again.append(killed)
                     else:
-                        done.append((worker.job.thing, None))
+                        done.append((killed.thing, None))
+                    again.extend(untouched)
     finally:
-        for worker in (*idle, *busy.values()):
+        for worker in workers.values():
             worker.connection.close()
-        for worker in (*idle, *busy.values()):
+        for worker in workers.values():
             worker.end()
 
 
 class _Job(Generic[Thing]):
-    """A thing, and how often it was tried."""
+    """A thing, and how often a process was killed that had it in hand."""
 
     def __init__(self, thing: Thing) -> None:
         self.thing = thing
-        self.attempts = 0
+        self.deaths = 0
 
 
 class _Worker(Generic[Thing, Answer]):
-    """A process, as its parent has it."""
-
-    job: _Job[Thing]
+    """A process, as its parent has it; the first of its jobs is the one in hand."""
 
     def __init__(self, begin: Callable[[], None], work: Callable[[Thing], Answer]) -> None:
         context = get_context("forkserver")
+        self.jobs = deque[_Job[Thing]]()
         self.connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, begin, work))
         self._process.start()
@@ -114,8 +128,7 @@ class _Worker(Generic[Thing, Answer]):
 
     def give(self, job: _Job[Thing]) -> None:
         """Give it something to do; if it is no more, that is seen when its answer is waited for."""
-        self.job = job
-        job.attempts += 1
+        self.jobs.append(job)
         with suppress(OSError):
             self.connection.send(job.thing)
 
@@ -139,7 +152,7 @@ def _serve(connection: Connection, begin: Callable[[], None], work: Callable[[Th
         answer = work(thing)
         try:
             connection.send(answer)
-        except OSError:
+        except OSError:  # nobody wants the next one any more either
             return
 
 

@@ -3,7 +3,8 @@
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Generic, TypeVar
+from queue import SimpleQueue
+from typing import Any, Generic, TypeVar
 
 from assembler.core.samples import Aggregate, Sample
 from assembler.errors import TelemetryError
@@ -18,9 +19,10 @@ T = TypeVar("T")
 class Patience:
     """Lends a history to one exposure after the other, each of which waits for it no longer than it may.
 
-    A question is asked in a thread of its own. While a server is away it is asked again, with pauses that double. When the
-    time is up the thread is told to end and left to itself: nobody waits for a call that cannot be interrupted, such as one
-    into a network file system whose server is gone, and no second thread joins one that is stuck.
+    Questions are asked in a thread of their own, always the same one: where all processors are busy, a new one for each question would
+    wait for a processor while the one that waits for it leaves its own idle. While a server is away it is asked again, with pauses that
+    double. When the time is up the thread is told to give up and left to itself: nobody waits for a call that cannot be interrupted,
+    such as one into a network file system whose server is gone, and no second thread joins one that is stuck.
 
     Parameters
     ----------
@@ -31,11 +33,14 @@ class Patience:
         Returns seconds of a clock that never goes back.
     """
 
-    def __init__(self, history: History, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, history: History, seconds: float, clock: Callable[[], float] = time.monotonic, asker: "_Asker | None" = None
+    ) -> None:
         self._history = history
         self._seconds = seconds
         self._clock = clock
-        self._running: _Question[object] | None = None
+        self._asker = asker or _Asker()
+        self._last: _Question[object] | None = None
 
     @classmethod
     def opening(cls, factory: Callable[[], History], seconds: float, clock: Callable[[], float] = time.monotonic) -> "Patience":
@@ -46,9 +51,13 @@ class Patience:
         TelemetryError
             When that takes longer than an exposure may wait, or whatever the factory raises.
         """
-        asked = _Question(factory, clock() + seconds, clock)
-        asked.start()
-        return cls(asked.get(f"cannot be opened within {seconds:g} s"), seconds, clock)
+        asked, asker = _Question(factory, clock() + seconds, clock), _Asker()
+        asker.ask(asked)
+        try:
+            return cls(asked.get(f"cannot be opened within {seconds:g} s"), seconds, clock, asker)
+        except BaseException:
+            asker.end()
+            raise
 
     def exposure(self, seconds: float | None = None) -> History:
         """Return the history as one exposure may ask it; only what it waits for answers counts.
@@ -59,25 +68,23 @@ class Patience:
 
     def close(self) -> None:
         """Let go of the history, unless a thread is still stuck in it."""
-        if self._running and self._running.is_alive():
+        if self._last and not self._last.is_done(0):
             self._history.interrupt()
-            self._running.join(_LONGEST_PAUSE)
-        if not self._running or not self._running.is_alive():
+        if not self._last or self._last.is_done(_LONGEST_PAUSE):
             self._history.close()
+        self._asker.end()
 
     def ask(self, question: Callable[[History], T], seconds: float) -> T:
         """Return the answer to a question, or raise a TelemetryError after so many seconds at the latest."""
         deadline = self._clock() + seconds
         late = f"no answer within {self._seconds:g} s"
-        if self._running:
-            if self._running.is_alive():  # it may have begun to ask just when it was told to end
-                self._history.interrupt()
-            self._running.join(seconds)
-            if self._running.is_alive():
+        if self._last and not self._last.is_done(0):
+            self._history.interrupt()  # it may have begun to ask just when it was told to end
+            if not self._last.is_done(seconds):
                 raise TelemetryError(f"the keyword history: {late}: an earlier question is still stuck", retry=True)
         asked = _Question(lambda: question(self._history), deadline, self._clock)
-        self._running = asked  # type: ignore[assignment]
-        asked.start()
+        self._last = asked  # type: ignore[assignment]
+        self._asker.ask(asked)
         return asked.get(late, self._history.interrupt)
 
 
@@ -109,23 +116,49 @@ class _Lent:
             self._left -= self._clock() - begun
 
 
-class _Question(threading.Thread, Generic[T]):
+class _Asker:
+    """A thread that asks one question after the other; it begins with the first."""
+
+    def __init__(self) -> None:
+        self._questions: SimpleQueue[_Question[Any] | None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def ask(self, question: "_Question[Any]") -> None:
+        """Have a question asked, after those before it."""
+        self._questions.put(question)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="history", daemon=True)
+            self._thread.start()
+
+    def end(self) -> None:
+        """Let the thread end when it has nothing to ask any more."""
+        self._questions.put(None)
+
+    def _run(self) -> None:
+        while question := self._questions.get():
+            question.ask()
+
+
+class _Question(Generic[T]):
     """Asks until there is an answer, nobody waits any more, or asking again is of no use."""
 
     def __init__(self, question: Callable[[], T], deadline: float, clock: Callable[[], float]) -> None:
-        super().__init__(name="history", daemon=True)
         self._question = question
         self._deadline = deadline
         self._clock = clock
+        self._done = threading.Event()
         self.give_up = threading.Event()
         self._answer: list[T] = []
         self._failure: TelemetryError | None = None
         self._bug: BaseException | None = None
 
+    def is_done(self, seconds: float) -> bool:
+        """Wait for the end of it for so many seconds; tell whether it came."""
+        return self._done.wait(seconds)
+
     def get(self, late: str, interrupt: Callable[[], None] = lambda: None) -> T:
         """Return the answer, or raise what came instead; after the deadline, interrupt and raise that it is late."""
-        self.join(max(0.0, self._deadline - self._clock()))
-        if self.is_alive():
+        if not self.is_done(max(0.0, self._deadline - self._clock())):
             self.give_up.set()
             interrupt()
             raise TelemetryError(f"the keyword history: {late}{f': {self._failure}' if self._failure else ''}", retry=True)
@@ -135,7 +168,14 @@ class _Question(threading.Thread, Generic[T]):
             raise self._failure
         return self._answer[0]
 
-    def run(self) -> None:
+    def ask(self) -> None:
+        """Ask, and ask again; called by the thread."""
+        try:
+            self._ask()
+        finally:
+            self._done.set()
+
+    def _ask(self) -> None:
         pause = _FIRST_PAUSE
         while not self.give_up.is_set():
             try:
