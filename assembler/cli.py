@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -120,10 +121,12 @@ def assemble(
             from assembler.service import comparison
 
             making = comparison.Making(found=found, history=opened, corrections=wrong, directory=target, version=__version__)
-            differing = comparison.compare_with_now(Path(error.path), making)
-            for line in changes.change_lines(differing, _MOST_LINES):
-                click.echo(line, err=True)
-            raise error.differing(differing.summary) from error
+            with suppress(AssemblerError):  # then what the refusal says of it has to do
+                differing = comparison.compare_with_now(Path(error.path), making)
+                for line in changes.change_lines(differing, _MOST_LINES):
+                    click.echo(line, err=True)
+                error = error.differing(differing.summary)
+            raise error from None
     plan = outcome.plan
     if as_json:
         told = {"path": str(outcome.path), "made": outcome.made, "version": outcome.version}

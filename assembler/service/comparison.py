@@ -140,7 +140,7 @@ def compare_with_now(path: Path, now: Making, *, replay: bool = False, pace: Pac
     InputError
         When it is no L0, or a sub-FITS cannot be read.
     TelemetryError
-        When the telemetry that it holds is that of other times than the exposure's by now.
+        When the history does not answer, or the telemetry that the L0 holds is that of other times than the exposure's by now.
     """
     recording = read_recording(path)
     if any(f.code == "unreadable" and f.origin in now.found.subs for f in recording.findings):
@@ -153,8 +153,8 @@ def compare_with_now(path: Path, now: Making, *, replay: bool = False, pace: Pac
     new = _Side(making=replace(now, history=former if replay else live), data=data)
     final = _plan(new)
     lost = [f for f in final.findings if f.code == "history-unavailable"]
-    if replay and lost and not any(f.code == "history-unavailable" for f in recording.findings):
-        raise TelemetryError(f"{lost[0].message}; name the keyword history with --history")
+    if lost and not any(f.code == "history-unavailable" for f in recording.findings):
+        raise TelemetryError(f"{lost[0].message}; {'name the keyword history with --history' if replay else 'nothing was compared'}")
     old = _recorded_side(recording, instrument, former, then)
     if not _says_the_same(recording, old, now.corrections):
         corrections = recorded_corrections(instrument, recording)

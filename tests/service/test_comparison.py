@@ -220,17 +220,25 @@ def test_an_l0_gives_back_the_headers_and_the_corrections_that_it_was_made_of(ma
     assert given == {(c.what, c.value, c.source) for c in CORRECTED}
 
 
+class Away:
+    """A history whose server is away."""
+
+    def as_of(self, *_):
+        raise TelemetryError("the server is away")
+
+    during = as_of
+
+    def interrupt(self): ...
+
+    def close(self): ...
+
+
+def test_a_history_that_does_not_answer_is_no_difference(made):
+    with made.without("red"), pytest.raises(TelemetryError, match=r"the server is away; .*; nothing was compared"):
+        compare_with_now(made.l0, made.making(history=Away()))
+
+
 def test_an_l0_that_was_made_while_the_history_was_away_tells_that_telemetry_came_since(made, tmp_path):
-    class Away:
-        def as_of(self, *_):
-            raise TelemetryError("the server is away")
-
-        during = as_of
-
-        def interrupt(self): ...
-
-        def close(self): ...
-
     path = made.assemble(made.making(directory=tmp_path, history=Away()))
     assert compare_with_now(path, made.making(directory=tmp_path)).causes.keys() == {"telemetry"}
     assert not compare_with_now(path, made.making(directory=tmp_path, history=Away())).differs
