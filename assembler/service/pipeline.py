@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from assembler.core.candidates import Candidate, by_trust
+from assembler.core.cards import read_records
 from assembler.core.corrections import (
     CorrectedExposure,
     Correction,
@@ -21,6 +22,7 @@ from assembler.core.residuals import is_stranger
 from assembler.core.times import Times, reconcile, with_durations
 from assembler.core.versions import Replaced
 from assembler.errors import ConfigurationError, InputError, OutputError, TakenError, VerificationError
+from assembler.fits.blocks import scan_primary
 from assembler.fits.pace import Pace, at_once
 from assembler.fits.verifier import opens_with_cfitsio, verify_plan
 from assembler.fits.versions import Standing, replaced_by, restore_l0, retire_l0, standing_l0, supersede_l0
@@ -166,7 +168,7 @@ def assemble(
     TakenError
         When an L0 that differs has the name, and is not to be superseded.
     OutputError
-        When the L0 cannot be written, or others replace it all the time.
+        When the L0 cannot be written, others replace it all the time, or the one that has the name is of another exposure.
     VerificationError
         When what was written is not what was planned; nothing is published.
     """
@@ -266,7 +268,21 @@ def _make(
     if reason is None:
         told = f"{path} exists and is not what would be made now; an L0 is never overwritten"
         raise TakenError(told, path=str(path), difference=str(difference)) from difference
+    if _is_of_another(path, plan):
+        told = f"{path} is the L0 of another exposure, and is not superseded by this one; one of them tells wrong times"
+        raise OutputError(told, retry=False) from difference
     return _write(superseding(plan, replaced_by(standing, reason)), directory, standing, verified, pace)
+
+
+def _is_of_another(path: Path, plan: Plan) -> bool:
+    """Tell whether an L0 is of another frame than a plan, and of none of its sub-FITS."""
+    there = scan_primary(str(path)).hdus[0].values()
+    planned = next((r.value for r in read_records(plan.hdus[0].cards) if r.keyword == "FRAMENO"), None)
+    told = there.get("FRAMENO")
+    if not isinstance(told, int) or not isinstance(planned, int) or told == planned:
+        return False
+    files = {os.path.basename(value) for value in there.values() if isinstance(value, str)}
+    return files.isdisjoint(row.file for row in plan.ledger)
 
 
 def _rename(plan: Plan, path: Path, replaced: Replaced, former: Standing, verified: Callable[[Path], None], pace: Pace) -> Outcome | None:

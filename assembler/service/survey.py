@@ -157,7 +157,8 @@ def choose(survey: Survey, choice: Choice) -> Survey:
 
 
 def l0s_in(out: Path, instrument: Instrument) -> dict[str, str]:
-    """Return the paths of the L0s in a directory, by what the journal would know their exposures by; other files count for nothing.
+    """Return the paths of the L0s in a directory, by what the journal would know their exposures by; other files count for nothing,
+    nor does a copy under another name.
 
     Of several L0s of one exposure it is that of the highest version, and of several such the last by name.
     """
@@ -168,8 +169,8 @@ def l0s_in(out: Path, instrument: Instrument) -> dict[str, str]:
             key = exposure_of(found, instrument).key
         except InputError:
             continue
-        version = found.hdus[0].value("L0VER")
-        if is_version(version):
+        version, name = (found.hdus[0].value(keyword) for keyword in ("L0VER", "OFNAME"))
+        if is_version(version) and name == os.path.basename(path):
             newest[key] = max(newest.get(key, (0, "")), (version, path))
     return {key: path for key, (_, path) in newest.items()}
 

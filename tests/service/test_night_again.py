@@ -199,3 +199,33 @@ def test_a_reader_never_finds_an_l0_absent_or_mixed_while_a_night_is_superseded(
 
 def test_to_tell_and_to_supersede_at_once_makes_no_sense(again):
     assert "--diff writes nothing" in again("--diff", "--supersede", "why", code=2)[1]
+
+
+def one_name(directory: Path, frames: tuple[int, ...]) -> None:
+    """Write a correction by which the second exposure begins when the first does."""
+    directory.mkdir()
+    correction = f"- {{reason: wrong, frames: {frames[1]}, origin: green, keyword: DATE-BEG, value: '2024-04-22T08:00:32.886179'}}"
+    (directory / "2024.yaml").write_text(f"corrections:\n{correction}\n")
+
+
+def test_an_exposure_never_takes_the_name_of_another_ones_l0(call, night, tmp_path):
+    """Their names are of their begin, and one of the two tells a wrong one."""
+    one_name(tmp_path / "wrong", night.frames)
+    words = ("night", night.directory, "--out", tmp_path / "out", "--jobs", 1, "--supersede", "why")
+    for _ in range(2):
+        done, _, told = call(*words, "--corrections", tmp_path / "wrong")
+        assert done == 4
+        assert f"{night.frames[1]}: {tmp_path}/out/KP.20240422.28832.89.fits is the L0 of another exposure" in told
+        assert sorted(os.listdir(tmp_path / "out")) == ["KP.20240422.28832.89.fits", "KP.20240422.28953.13.fits"]
+        assert scan(str(tmp_path / "out" / "KP.20240422.28832.89.fits")).hdus[0].value("FRAMENO") == night.frames[0]
+
+
+def test_a_copy_of_an_l0_under_another_name_counts_for_nothing(again, tmp_path):
+    again(code=0)
+    copy = tmp_path / "out" / "Z.fits"
+    copy.write_bytes((tmp_path / "out" / "KP.20240422.28832.89.fits").read_bytes())
+    before = state(tmp_path / "out")
+    _, told = again(code=0)
+    assert told.splitlines()[-1].startswith("3 exposures: 3 same; ")
+    again("--supersede", "why", code=0)
+    assert state(tmp_path / "out") == before
