@@ -20,7 +20,7 @@ from assembler.fits.pace import Pace, at_once
 from assembler.fits.versions import standing_l0
 from assembler.service.comparison import Comparison, Making, compare_with_now
 from assembler.service.finder import find_paths
-from assembler.service.pipeline import assemble, plan_exposure
+from assembler.service.pipeline import assemble, is_there, plan_exposure
 from assembler.service.processes import work_in_processes
 from assembler.service.survey import Task
 from assembler.telemetry.history import History
@@ -217,7 +217,7 @@ def _compare(task: Task, making: Making, order: Order, pace: Pace) -> Result:
     plan = plan_exposure(making.found, making.history, making.directory, corrections=making.corrections, version=making.version, now=now)
     path = Path(task.l0) if task.l0 else making.directory / plan.filename
     told = _told(plan.findings)
-    if not path.exists():
+    if not is_there(path.parent, path.name):
         return Result(task=task, state="new", path=str(path), exit_code=1, **told)
     comparison = compare_with_now(path, making, pace=pace)
     state: State = "differs" if comparison.differs else "same"

@@ -226,6 +226,23 @@ def _correct(found: Found, corrections: Sequence[Correction]) -> CorrectedExposu
     return correct_exposure(found.instrument, found.subs, found.missing, found.frame, corrections)
 
 
+def is_there(directory: Path, filename: str) -> bool:
+    """Tell whether a name is in a directory, by scanning it.
+
+    Raises
+    ------
+    OutputError
+        When the directory cannot be read.
+    """
+    try:
+        with os.scandir(directory) as entries:
+            return any(entry.name == filename for entry in entries)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise OutputError(f"{directory}: cannot be read: {error.strerror}") from error
+
+
 def without_closed(found: Found) -> Found | None:
     """Return an exposure without the sub-FITS that cfitsio cannot open, since it could not open the L0 either; None where there is none."""
     return _without(found, [sub.path for sub in found.subs.values() if not opens_with_cfitsio(sub)])
@@ -248,11 +265,11 @@ def _make(
     """Write a plan and give it the final name, or leave alone what has it; None when another assembler was faster."""
     path = directory / plan.filename
     remove_abandoned(directory, plan.filename)
-    if former is not None and former != path and _is_there(former.parent, former.name):
+    if former is not None and former != path and is_there(former.parent, former.name):
         if reason is None:
             raise TakenError(f"{former} is the L0 of this exposure, which would be {plan.filename} now", path=str(former))
         return _rename(plan, path, replaced_by(standing := standing_l0(former), reason), standing, verified, pace)
-    if not _is_there(directory, plan.filename) and not restore_l0(directory, plan.filename):
+    if not is_there(directory, plan.filename) and not restore_l0(directory, plan.filename):
         return _write(plan, directory, None, verified, pace)
     standing = standing_l0(path)
     concluded, sums = sum_l0(plan, pace)
@@ -287,7 +304,7 @@ def _is_of_another(path: Path, plan: Plan) -> bool:
 
 def _rename(plan: Plan, path: Path, replaced: Replaced, former: Standing, verified: Callable[[Path], None], pace: Pace) -> Outcome | None:
     """Make an L0 under another name than this exposure had, and then take that one away."""
-    if _is_there(path.parent, path.name):  # a stop came between the two
+    if is_there(path.parent, path.name):  # a stop came between the two
         made = _make(plan, path.parent, None, None, verified, pace)
     else:
         made = _write(superseding(plan, replaced), path.parent, None, verified, pace)
@@ -304,19 +321,8 @@ def _write(plan: Plan, directory: Path, standing: Standing | None, verified: Cal
             if standing is None:
                 return Outcome(path=publish(target, plan.filename), plan=plan, made=True)
         except (InputError, OutputError, VerificationError):
-            if target.is_gone() or (standing is None and _is_there(directory, plan.filename)):
+            if target.is_gone() or (standing is None and is_there(directory, plan.filename)):
                 return None
             raise
         kept = supersede_l0(target, plan.filename, standing)
     return Outcome(path=directory / plan.filename, plan=plan, made=True, version=standing.version + 1, replaced=kept) if kept else None
-
-
-def _is_there(directory: Path, filename: str) -> bool:
-    """Tell whether a name is in a directory, by scanning it."""
-    try:
-        with os.scandir(directory) as entries:
-            return any(entry.name == filename for entry in entries)
-    except FileNotFoundError:
-        return False
-    except OSError as error:
-        raise OutputError(f"{directory}: cannot be read: {error.strerror}") from error

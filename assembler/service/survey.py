@@ -105,12 +105,13 @@ def survey_night(instrument: Instrument, night: Path) -> Survey:
     Raises
     ------
     InputError
-        When there is no such directory.
+        When there is no such directory, or that of an origin cannot be read: it is not known then what is absent.
     """
     if not night.is_dir():
         raise InputError(f"{night}: there is no such directory")
     arrivals, broken = [], []
     for origin in instrument.origins:
+        _look_into(night / os.path.dirname(origin.files))
         for path, named in fitting_files(origin, night):
             seen = look(path)
             if seen.verdict not in _WHOLE or seen.sub is None:
@@ -157,10 +158,10 @@ def choose(survey: Survey, choice: Choice) -> Survey:
 
 
 def l0s_in(out: Path, instrument: Instrument) -> dict[str, str]:
-    """Return the paths of the L0s in a directory, by what the journal would know their exposures by; other files count for nothing,
-    nor does a copy under another name.
+    """Return the paths of the L0s in a directory, by what the journal would know their exposures by; other files count for nothing.
 
-    Of several L0s of one exposure it is that of the highest version, and of several such the last by name.
+    Nor does a copy under another name than an L0 tells for itself. Of several L0s of one exposure it is
+    that of the highest version, and of several such the last by name.
     """
     newest: dict[str, tuple[int, str]] = {}
     for path in map(str, sorted(out.glob("*.fits"))):
@@ -173,6 +174,16 @@ def l0s_in(out: Path, instrument: Instrument) -> dict[str, str]:
         if is_version(version) and name == os.path.basename(path):
             newest[key] = max(newest.get(key, (0, "")), (version, path))
     return {key: path for key, (_, path) in newest.items()}
+
+
+def _look_into(directory: Path) -> None:
+    """Raise an InputError for a directory that is there and cannot be read."""
+    try:
+        os.scandir(directory).close()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        raise InputError(f"{directory}: cannot be read: {error.strerror}") from error
 
 
 def _task(instrument: Instrument, night: Path, flight: Flight, broken: list[_Broken]) -> Task:

@@ -229,3 +229,9 @@ def test_a_copy_of_an_l0_under_another_name_counts_for_nothing(again, tmp_path):
     assert told.splitlines()[-1].startswith("3 exposures: 3 same; ")
     again("--supersede", "why", code=0)
     assert state(tmp_path / "out") == before
+
+
+def test_what_cannot_be_looked_up_fails_with_its_reason(again, tmp_path):
+    (tmp_path / "out").write_text("no directory")
+    _, told = again("--diff", code=4)
+    assert f"{tmp_path}/out: cannot be read: Not a directory" in told
