@@ -17,7 +17,7 @@ from assembler.core.instrument import Instrument
 from assembler.core.lines import as_line
 from assembler.errors import AssemblerError, TakenError
 from assembler.fits.pace import Pace, at_once
-from assembler.fits.versions import standing_l0
+from assembler.fits.versions import finish_retiring, standing_l0
 from assembler.service.comparison import Comparison, Making, compare_with_now
 from assembler.service.finder import find_paths
 from assembler.service.pipeline import assemble, is_there, plan_exposure
@@ -182,6 +182,8 @@ def make_exposure(task: Task, order: Order, history: Patience | None, pace: Pace
 
 
 def _assemble(task: Task, making: Making, order: Order, pace: Pace) -> Result:
+    for other in task.others:
+        finish_retiring(Path(other), Path(task.l0))
     try:
         outcome = assemble(
             making.found,

@@ -29,7 +29,7 @@ class Task:
 
     ``frame`` is None where no sub-FITS tells one; then ``first`` is the name of the one that the exposure is known by. ``begin`` [ns] is
     that of the sub-FITS whose times are trusted most; None where none tells it. ``l0`` is the path of the L0 that the exposure has; empty
-    where it has none, or that was not looked for.
+    where it has none, or that was not looked for. ``others`` are more L0s of it, under other names, as a stop leaves them.
     """
 
     night: str
@@ -39,6 +39,7 @@ class Task:
     missing: tuple[Missing, ...] = ()
     begin: int | None = None
     l0: str = ""
+    others: tuple[str, ...] = ()
 
     @property
     def origins(self) -> frozenset[str]:
@@ -157,13 +158,13 @@ def choose(survey: Survey, choice: Choice) -> Survey:
     )
 
 
-def l0s_in(out: Path, instrument: Instrument) -> dict[str, str]:
+def l0s_in(out: Path, instrument: Instrument) -> dict[str, tuple[str, ...]]:
     """Return the paths of the L0s in a directory, by what the journal would know their exposures by; other files count for nothing.
 
-    Nor does a copy under another name than an L0 tells for itself. Of several L0s of one exposure it is
-    that of the highest version, and of several such the last by name.
+    Nor does a copy under another name than an L0 tells for itself. Of several L0s of one exposure
+    that of the highest version comes first, and of several such the last by name.
     """
-    newest: dict[str, tuple[int, str]] = {}
+    there: dict[str, list[tuple[int, str]]] = {}
     for path in map(str, sorted(out.glob("*.fits"))):
         try:
             found = scan_primary(path)
@@ -172,8 +173,8 @@ def l0s_in(out: Path, instrument: Instrument) -> dict[str, str]:
             continue
         version, name = (found.hdus[0].value(keyword) for keyword in ("L0VER", "OFNAME"))
         if is_version(version) and name == os.path.basename(path):
-            newest[key] = max(newest.get(key, (0, "")), (version, path))
-    return {key: path for key, (_, path) in newest.items()}
+            there.setdefault(key, []).append((version, path))
+    return {key: tuple(path for _, path in sorted(l0s, reverse=True)) for key, l0s in there.items()}
 
 
 def _look_into(directory: Path) -> None:

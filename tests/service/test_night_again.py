@@ -158,6 +158,10 @@ def test_an_exposure_that_gets_another_name_leaves_no_l0_behind_under_the_old_on
     verify_l0(tmp_path / "out" / "KP.20240422.28832.89.fits")
     out, _ = again("--json", frames=night.frames[0], code=0)
     assert [e["state"] for e in json.loads(out)["nights"][0]["exposures"]] == ["same"]
+    os.link(tmp_path / "out" / "superseded" / "KP.20240422.28831.89.v1.fits", tmp_path / "out" / "KP.20240422.28831.89.fits")
+    again(frames=night.frames[0], code=0)  # as after a stop between the new name and the old one
+    assert sorted(os.listdir(tmp_path / "out")) == ["KP.20240422.28832.89.fits", "superseded"]
+    assert os.listdir(tmp_path / "out" / "superseded") == ["KP.20240422.28831.89.v1.fits"]
 
 
 def test_a_reader_never_finds_an_l0_absent_or_mixed_while_a_night_is_superseded(again, tmp_path):
