@@ -15,7 +15,7 @@ from assembler.core.exposure import MISSING_CODES
 from assembler.core.findings import Finding, has_errors
 from assembler.core.instrument import Instrument
 from assembler.core.lines import as_line
-from assembler.errors import AssemblerError, TakenError
+from assembler.errors import AssemblerError, OutputError, TakenError
 from assembler.fits.pace import Pace, at_once
 from assembler.fits.versions import finish_retiring, standing_l0
 from assembler.service.comparison import Comparison, Making, compare_with_now
@@ -179,6 +179,8 @@ def make_exposure(task: Task, order: Order, history: Patience | None, pace: Pace
         return (_compare if order.dry else _assemble)(task, making, order, pace)
     except AssemblerError as error:
         return failed_result(task, as_line(error), error.exit_code)
+    except OSError as error:  # such as an L0 that another assembler gave another name meanwhile
+        return failed_result(task, as_line(error), OutputError.exit_code)
 
 
 def _assemble(task: Task, making: Making, order: Order, pace: Pace) -> Result:

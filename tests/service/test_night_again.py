@@ -1,5 +1,6 @@
 """A night made again: what would be otherwise is told and nothing is written, and newer versions take the names of the old ones."""
 
+import errno
 import json
 import os
 import threading
@@ -10,7 +11,9 @@ import pytest
 from conftest import ROOT
 
 from assembler.fits.blocks import scan
+from assembler.service.night import Order, make_night
 from assembler.service.reader import snapshot_instants, verify_l0
+from assembler.service.survey import survey_night
 from assembler.telemetry import sqlite
 from assembler.telemetry.load import read_samples
 
@@ -239,3 +242,28 @@ def test_what_cannot_be_looked_up_fails_with_its_reason(again, tmp_path):
     (tmp_path / "out").write_text("no directory")
     _, told = again("--diff", code=4)
     assert f"{tmp_path}/out: cannot be read: Not a directory" in told
+
+
+def test_what_the_system_refuses_where_nobody_expects_it_stops_no_other_exposure(kpf, night, tmp_path):
+    stale = iter([True])
+
+    def clock() -> int:
+        if next(stale, False):
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return 0
+
+    tasks = survey_night(kpf, night.directory).tasks
+    order = Order(
+        instrument=kpf,
+        corrections=(),
+        out=tmp_path / "out",
+        opening=None,
+        patience=1.0,
+        pacing=None,
+        supersede=None,
+        version="0.1.0",
+        clock=clock,
+    )
+    results = list(make_night(order, tasks, 1))
+    assert [(r.state, r.exit_code) for r in results] == [("failed", 4), ("made", 0), ("made", 0)]
+    assert results[0].reason == "[Errno 116] Stale file handle"
