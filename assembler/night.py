@@ -188,7 +188,7 @@ class _Batch:
     choice: "Choice"
     shard: "Shard | None"
     only_missing: bool
-    l0s: "Callable[[Path], Mapping[str, str]]"
+    l0s: "Callable[[Path], Mapping[str, tuple[str, ...]]]"
     make: "Callable[[Order, Sequence[Task], int], Generator[Result, None, None]]"
     jobs: int
     rate: float | None
@@ -217,7 +217,8 @@ def _make(batch: _Batch, directory: str) -> dict[str, Any]:
         survey = replace(survey, tasks=mine)
     out = batch.out if batch.out is not None else Path(directory) / batch.instrument.output
     there = batch.l0s(out)
-    tasks = (replace(task, l0=there.get(task.name(batch.instrument).key, "")) for task in survey.tasks)
+    l0s = ((task, there.get(task.name(batch.instrument).key, ())) for task in survey.tasks)
+    tasks = (replace(task, l0=paths[0], others=paths[1:]) if paths else task for task, paths in l0s)
     survey = replace(survey, tasks=tuple(task for task in tasks if not (batch.only_missing and task.l0)))
     batch.tally.add_survey(survey)
     jobs = min(batch.jobs, max(1, len(survey.tasks)))

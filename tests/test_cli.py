@@ -302,3 +302,11 @@ class TestCorrections:
     def test_a_directory_that_is_not_there_is_a_usage_error(self, call, night):
         code, _, told = call("assemble", night.directory, "--frame", "215921", "--corrections", "nowhere")
         assert (code, told) == (2, "assembler: nowhere: there is no such directory of corrections\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_standard_output_that_is_full_is_one_line():
+    with Path("/dev/full").open("w") as full:
+        words = [sys.executable, "-m", "assembler", "plan", "--lint", "--json"]
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (4, "assembler: [Errno 28] No space left on device\n")

@@ -162,14 +162,33 @@ def retire_l0(standing: Standing) -> Path:
     kept = directory / SUPERSEDED / superseded_name(final.name, standing.version)
     try:
         _keep(final, kept)
-        if not _signature(final) == _signature(kept) == standing.signature:
+        if _signature(kept) != standing.signature or _signature(final) not in (standing.signature, None):
             raise OutputError(f"{final} cannot be kept as {kept}, which is another file; look at both, and move one away", retry=False)
         sync_directory(kept.parent)
-        os.unlink(final)
+        with suppress(FileNotFoundError):  # another assembler was at it, too
+            os.unlink(final)
         sync_directory(directory)
     except OSError as error:
         raise OutputError(f"{final}: cannot be superseded: {error.strerror}") from error
     return kept
+
+
+def finish_retiring(former: Path, newest: Path) -> None:
+    """Retire an L0 that the newest one of its exposure, under another name, tells that it replaced: a stop came between the two.
+
+    Raises
+    ------
+    OutputError
+        When one of them cannot be read, or the file system refuses.
+    """
+    standing = standing_l0(former)
+    told = f"HISTORY SHA-256 {replaced_by(standing, '').sha256}"
+    try:
+        images = scan_primary(str(newest)).hdus[0].images
+    except InputError as error:
+        raise OutputError(str(error)) from error
+    if any(image.rstrip() == told for image in images):
+        retire_l0(standing)
 
 
 def _keep(final: Path, kept: Path) -> bool:

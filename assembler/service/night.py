@@ -15,12 +15,12 @@ from assembler.core.exposure import MISSING_CODES
 from assembler.core.findings import Finding, has_errors
 from assembler.core.instrument import Instrument
 from assembler.core.lines import as_line
-from assembler.errors import AssemblerError, TakenError
+from assembler.errors import AssemblerError, OutputError, TakenError
 from assembler.fits.pace import Pace, at_once
-from assembler.fits.versions import standing_l0
+from assembler.fits.versions import finish_retiring, standing_l0
 from assembler.service.comparison import Comparison, Making, compare_with_now
 from assembler.service.finder import find_paths
-from assembler.service.pipeline import assemble, plan_exposure
+from assembler.service.pipeline import assemble, is_there, plan_exposure
 from assembler.service.processes import work_in_processes
 from assembler.service.survey import Task
 from assembler.telemetry.history import History
@@ -179,9 +179,13 @@ def make_exposure(task: Task, order: Order, history: Patience | None, pace: Pace
         return (_compare if order.dry else _assemble)(task, making, order, pace)
     except AssemblerError as error:
         return failed_result(task, as_line(error), error.exit_code)
+    except OSError as error:  # such as an L0 that another assembler gave another name meanwhile
+        return failed_result(task, as_line(error), OutputError.exit_code)
 
 
 def _assemble(task: Task, making: Making, order: Order, pace: Pace) -> Result:
+    for other in task.others:
+        finish_retiring(Path(other), Path(task.l0))
     try:
         outcome = assemble(
             making.found,
@@ -217,7 +221,7 @@ def _compare(task: Task, making: Making, order: Order, pace: Pace) -> Result:
     plan = plan_exposure(making.found, making.history, making.directory, corrections=making.corrections, version=making.version, now=now)
     path = Path(task.l0) if task.l0 else making.directory / plan.filename
     told = _told(plan.findings)
-    if not path.exists():
+    if not is_there(path.parent, path.name):
         return Result(task=task, state="new", path=str(path), exit_code=1, **told)
     comparison = compare_with_now(path, making, pace=pace)
     state: State = "differs" if comparison.differs else "same"

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from assembler.core.candidates import Candidate, by_trust
+from assembler.core.cards import read_records
 from assembler.core.corrections import (
     CorrectedExposure,
     Correction,
@@ -21,6 +22,7 @@ from assembler.core.residuals import is_stranger
 from assembler.core.times import Times, reconcile, with_durations
 from assembler.core.versions import Replaced
 from assembler.errors import ConfigurationError, InputError, OutputError, TakenError, VerificationError
+from assembler.fits.blocks import scan_primary
 from assembler.fits.pace import Pace, at_once
 from assembler.fits.verifier import opens_with_cfitsio, verify_plan
 from assembler.fits.versions import Standing, replaced_by, restore_l0, retire_l0, standing_l0, supersede_l0
@@ -166,7 +168,7 @@ def assemble(
     TakenError
         When an L0 that differs has the name, and is not to be superseded.
     OutputError
-        When the L0 cannot be written, or others replace it all the time.
+        When the L0 cannot be written, others replace it all the time, or the one that has the name is of another exposure.
     VerificationError
         When what was written is not what was planned; nothing is published.
     """
@@ -224,6 +226,23 @@ def _correct(found: Found, corrections: Sequence[Correction]) -> CorrectedExposu
     return correct_exposure(found.instrument, found.subs, found.missing, found.frame, corrections)
 
 
+def is_there(directory: Path, filename: str) -> bool:
+    """Tell whether a name is in a directory, by scanning it.
+
+    Raises
+    ------
+    OutputError
+        When the directory cannot be read.
+    """
+    try:
+        with os.scandir(directory) as entries:
+            return any(entry.name == filename for entry in entries)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise OutputError(f"{directory}: cannot be read: {error.strerror}") from error
+
+
 def without_closed(found: Found) -> Found | None:
     """Return an exposure without the sub-FITS that cfitsio cannot open, since it could not open the L0 either; None where there is none."""
     return _without(found, [sub.path for sub in found.subs.values() if not opens_with_cfitsio(sub)])
@@ -246,11 +265,11 @@ def _make(
     """Write a plan and give it the final name, or leave alone what has it; None when another assembler was faster."""
     path = directory / plan.filename
     remove_abandoned(directory, plan.filename)
-    if former is not None and former != path and _is_there(former.parent, former.name):
+    if former is not None and former != path and is_there(former.parent, former.name):
         if reason is None:
             raise TakenError(f"{former} is the L0 of this exposure, which would be {plan.filename} now", path=str(former))
         return _rename(plan, path, replaced_by(standing := standing_l0(former), reason), standing, verified, pace)
-    if not _is_there(directory, plan.filename) and not restore_l0(directory, plan.filename):
+    if not is_there(directory, plan.filename) and not restore_l0(directory, plan.filename):
         return _write(plan, directory, None, verified, pace)
     standing = standing_l0(path)
     concluded, sums = sum_l0(plan, pace)
@@ -266,12 +285,26 @@ def _make(
     if reason is None:
         told = f"{path} exists and is not what would be made now; an L0 is never overwritten"
         raise TakenError(told, path=str(path), difference=str(difference)) from difference
+    if _is_of_another(path, plan):
+        told = f"{path} is the L0 of another exposure, and is not superseded by this one; one of them tells wrong times"
+        raise OutputError(told, retry=False) from difference
     return _write(superseding(plan, replaced_by(standing, reason)), directory, standing, verified, pace)
+
+
+def _is_of_another(path: Path, plan: Plan) -> bool:
+    """Tell whether an L0 is of another frame than a plan, and of none of its sub-FITS."""
+    there = scan_primary(str(path)).hdus[0].values()
+    planned = next((r.value for r in read_records(plan.hdus[0].cards) if r.keyword == "FRAMENO"), None)
+    told = there.get("FRAMENO")
+    if not isinstance(told, int) or not isinstance(planned, int) or told == planned:
+        return False
+    files = {os.path.basename(value) for value in there.values() if isinstance(value, str)}
+    return files.isdisjoint(row.file for row in plan.ledger)
 
 
 def _rename(plan: Plan, path: Path, replaced: Replaced, former: Standing, verified: Callable[[Path], None], pace: Pace) -> Outcome | None:
     """Make an L0 under another name than this exposure had, and then take that one away."""
-    if _is_there(path.parent, path.name):  # a stop came between the two
+    if is_there(path.parent, path.name):  # a stop came between the two
         made = _make(plan, path.parent, None, None, verified, pace)
     else:
         made = _write(superseding(plan, replaced), path.parent, None, verified, pace)
@@ -288,19 +321,8 @@ def _write(plan: Plan, directory: Path, standing: Standing | None, verified: Cal
             if standing is None:
                 return Outcome(path=publish(target, plan.filename), plan=plan, made=True)
         except (InputError, OutputError, VerificationError):
-            if target.is_gone() or (standing is None and _is_there(directory, plan.filename)):
+            if target.is_gone() or (standing is None and is_there(directory, plan.filename)):
                 return None
             raise
         kept = supersede_l0(target, plan.filename, standing)
     return Outcome(path=directory / plan.filename, plan=plan, made=True, version=standing.version + 1, replaced=kept) if kept else None
-
-
-def _is_there(directory: Path, filename: str) -> bool:
-    """Tell whether a name is in a directory, by scanning it."""
-    try:
-        with os.scandir(directory) as entries:
-            return any(entry.name == filename for entry in entries)
-    except FileNotFoundError:
-        return False
-    except OSError as error:
-        raise OutputError(f"{directory}: cannot be read: {error.strerror}") from error

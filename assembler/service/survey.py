@@ -29,7 +29,7 @@ class Task:
 
     ``frame`` is None where no sub-FITS tells one; then ``first`` is the name of the one that the exposure is known by. ``begin`` [ns] is
     that of the sub-FITS whose times are trusted most; None where none tells it. ``l0`` is the path of the L0 that the exposure has; empty
-    where it has none, or that was not looked for.
+    where it has none, or that was not looked for. ``others`` are more L0s of it, under other names, as a stop leaves them.
     """
 
     night: str
@@ -39,6 +39,7 @@ class Task:
     missing: tuple[Missing, ...] = ()
     begin: int | None = None
     l0: str = ""
+    others: tuple[str, ...] = ()
 
     @property
     def origins(self) -> frozenset[str]:
@@ -105,12 +106,13 @@ def survey_night(instrument: Instrument, night: Path) -> Survey:
     Raises
     ------
     InputError
-        When there is no such directory.
+        When there is no such directory, or that of an origin cannot be read: it is not known then what is absent.
     """
     if not night.is_dir():
         raise InputError(f"{night}: there is no such directory")
     arrivals, broken = [], []
     for origin in instrument.origins:
+        _look_into(night / os.path.dirname(origin.files))
         for path, named in fitting_files(origin, night):
             seen = look(path)
             if seen.verdict not in _WHOLE or seen.sub is None:
@@ -156,22 +158,33 @@ def choose(survey: Survey, choice: Choice) -> Survey:
     )
 
 
-def l0s_in(out: Path, instrument: Instrument) -> dict[str, str]:
+def l0s_in(out: Path, instrument: Instrument) -> dict[str, tuple[str, ...]]:
     """Return the paths of the L0s in a directory, by what the journal would know their exposures by; other files count for nothing.
 
-    Of several L0s of one exposure it is that of the highest version, and of several such the last by name.
+    Nor does a copy under another name than an L0 tells for itself. Of several L0s of one exposure
+    that of the highest version comes first, and of several such the last by name.
     """
-    newest: dict[str, tuple[int, str]] = {}
+    there: dict[str, list[tuple[int, str]]] = {}
     for path in map(str, sorted(out.glob("*.fits"))):
         try:
             found = scan_primary(path)
             key = exposure_of(found, instrument).key
         except InputError:
             continue
-        version = found.hdus[0].value("L0VER")
-        if is_version(version):
-            newest[key] = max(newest.get(key, (0, "")), (version, path))
-    return {key: path for key, (_, path) in newest.items()}
+        version, name = (found.hdus[0].value(keyword) for keyword in ("L0VER", "OFNAME"))
+        if is_version(version) and name == os.path.basename(path):
+            there.setdefault(key, []).append((version, path))
+    return {key: tuple(path for _, path in sorted(l0s, reverse=True)) for key, l0s in there.items()}
+
+
+def _look_into(directory: Path) -> None:
+    """Raise an InputError for a directory that is there and cannot be read."""
+    try:
+        os.scandir(directory).close()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        raise InputError(f"{directory}: cannot be read: {error.strerror}") from error
 
 
 def _task(instrument: Instrument, night: Path, flight: Flight, broken: list[_Broken]) -> Task:

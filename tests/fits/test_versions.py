@@ -15,8 +15,9 @@ from standins import NAME, chain, look, replace_once, write
 from turns import done_before, take_turns
 
 from assembler.errors import OutputError, VerificationError
+from assembler.fits.blocks import signature_of
 from assembler.fits.verifier import verify_file
-from assembler.fits.versions import standing_l0, supersede_l0
+from assembler.fits.versions import Standing, retire_l0, standing_l0, supersede_l0
 from assembler.fits.writer import draft
 from assembler.service.reader import explain, verify_l0
 
@@ -224,3 +225,19 @@ def test_what_is_no_l0_of_that_name_is_not_superseded(found, make, old, new):
     path.write_bytes(data.replace(old, new))
     with pytest.raises(OutputError, match="is no L0 of this name"):
         standing_l0(path)
+
+
+def test_an_l0_that_another_assembler_retires_meanwhile_is_retired(tmp_path):
+    write(tmp_path / NAME, {"version": 1, "id": "first", "over": None})
+    standing = Standing(path=tmp_path / NAME, version=1, written="", signature=signature(tmp_path / NAME))
+    kept = retire_l0(standing)
+    assert retire_l0(standing) == kept
+    assert os.listdir(tmp_path) == ["superseded"]
+    kept.unlink()
+    with pytest.raises(OutputError):
+        retire_l0(standing)
+
+
+def signature(path: Path) -> tuple[int, int, int]:
+    with path.open("rb") as file:
+        return signature_of(file)

@@ -1,5 +1,6 @@
 """A night made again: what would be otherwise is told and nothing is written, and newer versions take the names of the old ones."""
 
+import errno
 import json
 import os
 import threading
@@ -10,7 +11,9 @@ import pytest
 from conftest import ROOT
 
 from assembler.fits.blocks import scan
+from assembler.service.night import Order, make_night
 from assembler.service.reader import snapshot_instants, verify_l0
+from assembler.service.survey import survey_night
 from assembler.telemetry import sqlite
 from assembler.telemetry.load import read_samples
 
@@ -158,6 +161,10 @@ def test_an_exposure_that_gets_another_name_leaves_no_l0_behind_under_the_old_on
     verify_l0(tmp_path / "out" / "KP.20240422.28832.89.fits")
     out, _ = again("--json", frames=night.frames[0], code=0)
     assert [e["state"] for e in json.loads(out)["nights"][0]["exposures"]] == ["same"]
+    os.link(tmp_path / "out" / "superseded" / "KP.20240422.28831.89.v1.fits", tmp_path / "out" / "KP.20240422.28831.89.fits")
+    again(frames=night.frames[0], code=0)  # as after a stop between the new name and the old one
+    assert sorted(os.listdir(tmp_path / "out")) == ["KP.20240422.28832.89.fits", "superseded"]
+    assert os.listdir(tmp_path / "out" / "superseded") == ["KP.20240422.28831.89.v1.fits"]
 
 
 def test_a_reader_never_finds_an_l0_absent_or_mixed_while_a_night_is_superseded(again, tmp_path):
@@ -199,3 +206,64 @@ def test_a_reader_never_finds_an_l0_absent_or_mixed_while_a_night_is_superseded(
 
 def test_to_tell_and_to_supersede_at_once_makes_no_sense(again):
     assert "--diff writes nothing" in again("--diff", "--supersede", "why", code=2)[1]
+
+
+def one_name(directory: Path, frames: tuple[int, ...]) -> None:
+    """Write a correction by which the second exposure begins when the first does."""
+    directory.mkdir()
+    correction = f"- {{reason: wrong, frames: {frames[1]}, origin: green, keyword: DATE-BEG, value: '2024-04-22T08:00:32.886179'}}"
+    (directory / "2024.yaml").write_text(f"corrections:\n{correction}\n")
+
+
+def test_an_exposure_never_takes_the_name_of_another_ones_l0(call, night, tmp_path):
+    """Their names are of their begin, and one of the two tells a wrong one."""
+    one_name(tmp_path / "wrong", night.frames)
+    words = ("night", night.directory, "--out", tmp_path / "out", "--jobs", 1, "--supersede", "why")
+    for _ in range(2):
+        done, _, told = call(*words, "--corrections", tmp_path / "wrong")
+        assert done == 4
+        assert f"{night.frames[1]}: {tmp_path}/out/KP.20240422.28832.89.fits is the L0 of another exposure" in told
+        assert sorted(os.listdir(tmp_path / "out")) == ["KP.20240422.28832.89.fits", "KP.20240422.28953.13.fits"]
+        assert scan(str(tmp_path / "out" / "KP.20240422.28832.89.fits")).hdus[0].value("FRAMENO") == night.frames[0]
+
+
+def test_a_copy_of_an_l0_under_another_name_counts_for_nothing(again, tmp_path):
+    again(code=0)
+    copy = tmp_path / "out" / "Z.fits"
+    copy.write_bytes((tmp_path / "out" / "KP.20240422.28832.89.fits").read_bytes())
+    before = state(tmp_path / "out")
+    _, told = again(code=0)
+    assert told.splitlines()[-1].startswith("3 exposures: 3 same; ")
+    again("--supersede", "why", code=0)
+    assert state(tmp_path / "out") == before
+
+
+def test_what_cannot_be_looked_up_fails_with_its_reason(again, tmp_path):
+    (tmp_path / "out").write_text("no directory")
+    _, told = again("--diff", code=4)
+    assert f"{tmp_path}/out: cannot be read: Not a directory" in told
+
+
+def test_what_the_system_refuses_where_nobody_expects_it_stops_no_other_exposure(kpf, night, tmp_path):
+    stale = iter([True])
+
+    def clock() -> int:
+        if next(stale, False):
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return 0
+
+    tasks = survey_night(kpf, night.directory).tasks
+    order = Order(
+        instrument=kpf,
+        corrections=(),
+        out=tmp_path / "out",
+        opening=None,
+        patience=1.0,
+        pacing=None,
+        supersede=None,
+        version="0.1.0",
+        clock=clock,
+    )
+    results = list(make_night(order, tasks, 1))
+    assert [(r.state, r.exit_code) for r in results] == [("failed", 4), ("made", 0), ("made", 0)]
+    assert results[0].reason == "[Errno 116] Stale file handle"

@@ -104,3 +104,15 @@ def test_an_exposure_without_a_begin_is_left_out_of_a_choice_by_time_and_named(k
     chosen = choose(survey, Choice(since=0))
     assert [task.frame for task in chosen.tasks] == [night.frames[0]]
     assert chosen.undated == (str(night.frames[1]),)
+
+
+def test_the_directory_of_an_origin_that_cannot_be_read_is_one_clear_error(kpf, tmp_path):
+    """Or else all L0s of the night would be made, or superseded, without it."""
+    night = kpf_night.make_night(tmp_path, exposures=1, shape=(4, 4))
+    (night.directory / "Green").rename(tmp_path / "Green")
+    (night.directory / "Green").symlink_to("Green")
+    with pytest.raises(InputError, match="Green: cannot be read: Too many levels of symbolic links"):
+        survey_night(kpf, night.directory)
+    (night.directory / "Green").unlink()
+    (task,) = survey_night(kpf, night.directory).tasks
+    assert "green" not in task.origins
