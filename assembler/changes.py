@@ -29,7 +29,7 @@ def change_lines(comparison: "Comparison", most: int | None = None) -> Iterator[
     lines = list(_lines(comparison))
     yield from lines if most is None else lines[:most]
     if most is not None and len(lines) > most:
-        yield f"... and {len(lines) - most} more lines: assembler diff {visible(comparison.path)}"
+        yield f"... and {len(lines) - most} more lines; assembler diff tells all of them"
 
 
 def plain(comparison: "Comparison") -> dict[str, Any]:

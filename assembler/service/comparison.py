@@ -5,7 +5,7 @@ each sub-FITS of now in turn. What differs between two of these plans has one ca
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from assembler.core.difference import Change, Unit, compare_units
 from assembler.core.exposure import Hdu, SubFits
 from assembler.core.findings import Finding
 from assembler.core.instrument import Instrument
-from assembler.core.plan import Plan, Source, conclude
+from assembler.core.plan import OWN_TABLES, Plan, Source, conclude
 from assembler.core.units import file_units, plan_units
 from assembler.errors import AssemblerError, TelemetryError
 from assembler.fits.data import DataDifference, Span, compare_data, sum_data
@@ -166,7 +166,8 @@ def compare_with_now(path: Path, now: Making, *, replay: bool = False, pace: Pac
     wanted = _units(new, final)
     stages = [Stage(units=units), *_stages(old, new, first)]
     stages.append(Stage(units=wanted, cause=stages[-1].cause or first))
-    return Comparison(path=str(path), against="what would be made now", changes=explain_changes(compare_units(units, wanted), stages))
+    changes = explain_changes(compare_units(units, wanted), stages)
+    return Comparison(path=str(path), against="what would be made now", changes=_blamed(changes, _damaged(recording)))
 
 
 def compare_l0s(path: Path, other: Path, instrument: Instrument) -> Comparison:
@@ -188,7 +189,19 @@ def compare_l0s(path: Path, other: Path, instrument: Instrument) -> Comparison:
     ends = [file_units(r.found.hdus, r.tables, d) for r, d in ((mine, digests), (theirs, others))]
     stages = [Stage(units=ends[0]), *_stages(old, new, first, recorded=_asked_alike(mine, theirs)), Stage(units=ends[1], cause=first)]
     whole = [file_units(r.found.hdus, r.tables, d, sums=True) for r, d in ((mine, digests), (theirs, others))]
-    return Comparison(path=str(path), against=str(other), changes=explain_changes(compare_units(*whole), stages))
+    changes = explain_changes(compare_units(*whole), stages)
+    return Comparison(path=str(path), against=str(other), changes=_blamed(changes, _damaged(mine) | _damaged(theirs)))
+
+
+def _damaged(recording: Recording) -> set[str]:
+    """Return the tables of the L0 that do not sum up to what it says: what they tell is no record any more."""
+    tables = [h for h in recording.found.hdus if h.extname in OWN_TABLES]
+    return {h.extname for h in tables if str(h.value("DATASUM")).strip() != str(sum_data(_span(recording, h)))}
+
+
+def _blamed(changes: Sequence[Change], damaged: Collection[str]) -> tuple[Change, ...]:
+    """Return changes without a cause that a damaged table would tell."""
+    return tuple(replace(c, causes=(UNEXPLAINED,)) if c.part == "row" and c.hdu in damaged else c for c in changes)
 
 
 def _of_making(versions: tuple[str, str], digests: tuple[str, str]) -> str:

@@ -174,6 +174,18 @@ def test_what_was_changed_in_the_l0_itself_is_explained_by_nothing(made, tmp_pat
     assert own == [("card", "PRIMARY", "AIRMASS", ("unexplained",)), ("data", "CA_HK", "", ("unexplained",))]
 
 
+def test_a_damaged_table_of_the_l0_is_no_record_of_what_it_was_made_of(made, tmp_path):
+    content = bytearray(made.l0.read_bytes())
+    table = next(h for h in scan(str(made.l0)).hdus if h.extname == "TELEMETRY")
+    place = content.index(b"Airmass", table.offset)
+    content[place] = ord("X")
+    damaged = tmp_path / made.l0.name
+    damaged.write_bytes(content)
+    with made.without("red"):
+        own = [c for c in compare_with_now(damaged, made.making()).changes if not c.expected]
+    assert [(c.hdu, c.keyword, c.causes) for c in own] == [("TELEMETRY", "dcs1.AIRMASS", ("unexplained",))]
+
+
 def test_without_a_history_the_telemetry_is_taken_as_the_l0_has_it(made):
     with made.without("red"):
         assert not compare_with_now(made.l0, made.making(history=None), replay=True).differs

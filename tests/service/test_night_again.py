@@ -125,7 +125,7 @@ def test_what_is_refused_is_told_with_what_differs(again, night, tmp_path):
     out, told = again("--report", report, code=4)
     assert "an L0 is never overwritten (23 differences: 23 by the sub-FITS of ca_hk)" in told
     assert "  HDUs, by the sub-FITS of ca_hk\n    - CA_HK\n" in told
-    assert "more lines: assembler diff " in told
+    assert "more lines; assembler diff tells all of them" in told
     assert len(out.splitlines()) == 2
     assert "23 differences: 23 by the sub-FITS of ca_hk" in report.read_text()
     assert state(tmp_path / "out") == before
