@@ -41,7 +41,8 @@ def _trouble(event: str, action: str, path: str) -> None:
     with open(os.path.join(_PLACE, "stopping"), "w") as file:
         file.write(str(os.getpid()))
     os.rename(os.path.join(_PLACE, "stopping"), os.path.join(_PLACE, "stopped"))
-    os.kill(os.getpid(), signal.SIGSTOP)
+    # To this thread: a signal to the process may be taken by another one, and the call is done meanwhile.
+    signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
 
 
 if _PLACE:
