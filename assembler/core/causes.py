@@ -109,7 +109,7 @@ def _alike(change: Change, steps: Sequence[_Step], claimed: Collection[_Touch]) 
             if (other.kind, other.part, other.hdu, other.old, other.new) == (change.kind, change.part, change.hdu, change.old, change.new):
                 sides = (("old", other.old_place), ("new", other.new_place))
                 touches: set[_Touch] = {(number, change.part, change.hdu, side, place) for side, place in sides if place is not None}
-                if not touches & set(claimed):
+                if touches.isdisjoint(claimed):
                     return touches
     return set()
 

@@ -99,12 +99,9 @@ def night_of(directory: Path, output: str) -> Path | None:
     >>> night_of(Path("/data/2024apr21/L0"), "L0"), night_of(Path("/archive"), "L0")
     (PosixPath('/data/2024apr21'), None)
     """
-    parts = Path(output).parts
-    return (
-        Path(*directory.parts[: len(directory.parts) - len(parts)])
-        if directory.parts[len(directory.parts) - len(parts) :] == parts
-        else None
-    )
+    parts, there = Path(output).parts, directory.parts
+    depth = len(there) - len(parts)
+    return Path(*there[:depth]) if depth > 0 and there[depth:] == parts else None
 
 
 def find_again(instrument: Instrument, path: Path, night: Path | None) -> Found:
