@@ -249,18 +249,16 @@ class _Stage:
         path = self._target / step.path
         try:
             if step.action == "create":
-                self._open[step.path] = _open(path, os.O_CREAT | os.O_EXCL)
-                self._unfinished.add(step.path)
+                self._open_to_write(step.path, os.O_CREAT | os.O_EXCL)
             elif step.action == "reopen":
-                self._open[step.path] = _open(path, os.O_TRUNC)
-                self._unfinished.add(step.path)
+                self._open_to_write(step.path, os.O_TRUNC)
             elif step.action == "write":
                 self._write(step)
             elif step.action == "truncate":
                 os.ftruncate(self._open[step.path], step.length)
             elif step.action == "rename":
-                self._unfinished.discard(step.path)
                 path.rename(self._target / step.to)
+                self._unfinished.discard(step.path)
             else:
                 os.close(self._open.pop(step.path))
                 if step.action == "leave" or not path.name.startswith("."):
@@ -268,6 +266,15 @@ class _Stage:
         except OSError as error:
             hint = "; somebody else writes there" if error.errno == errno.EEXIST else ""
             raise OutputError(f"{path}: cannot {step.action}: {error.strerror}{hint}") from error
+
+    def _open_to_write(self, name: str, flags: int) -> None:
+        """Open a file; it counts as unfinished before, since a signal may come between any two lines."""
+        self._unfinished.add(name)
+        try:
+            self._open[name] = os.open(self._target / name, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o644)
+        except FileExistsError:  # somebody else's
+            self._unfinished.discard(name)
+            raise
 
     def _write(self, step: Step) -> None:
         recorded = str(self._source / step.source)
@@ -291,10 +298,6 @@ def _read(path: str, place: int, length: int) -> bytearray:
     if not part:
         raise InputError(f"{path}: ends at byte {place}; it was longer when the script was written", path=path)
     return part
-
-
-def _open(path: Path, flags: int) -> int:
-    return os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o644)
 
 
 def _read_recording(origin: Origin, path: str, below: str, named: int | None) -> Recording:

@@ -1,6 +1,7 @@
 """Playing a night: what is on the disk and in the history in the end is what the script says, and the recorded night stays as it was."""
 
 import json
+import math
 import os
 import random
 import signal
@@ -17,6 +18,7 @@ import pytest
 from assembler.core.exposure import SubFits
 from assembler.core.instants import SECOND
 from assembler.core.rehearsal import Script, write_script
+from assembler.core.writers import Step
 from assembler.errors import ConfigurationError, InputError, OutputError, TelemetryError
 from assembler.fits.blocks import scan
 from assembler.service.finder import find_night
@@ -223,6 +225,62 @@ def test_stopped_at_any_step_it_leaves_no_half_file_and_nothing_open(kpf, night,
     assert os.listdir("/proc/self/fd") == before
     original = tree(night.directory)
     assert all(original[path] == content for path, content in tree(target).items())
+
+
+def test_stopped_before_any_line_of_a_step_it_leaves_no_half_file(night, tmp_path):
+    """A signal comes between any two lines."""
+    name, hidden = "Green/kpf_215921.fits", "Green/.kpf_215921.fits.1"
+    size = (night.directory / name).stat().st_size
+    steps = (
+        Step(at=0, path=name, action="create"),
+        Step(at=1, path=name, action="write", source=name, length=size),
+        Step(at=2, path=name, action="finish"),
+        Step(at=3, path=name, action="reopen"),
+        Step(at=4, path=name, action="truncate", length=size),
+        Step(at=5, path=name, action="write", source=name, length=size),
+        Step(at=6, path=name, action="finish"),
+        Step(at=7, path=hidden, action="create"),
+        Step(at=8, path=hidden, action="write", source=name, length=size),
+        Step(at=9, path=hidden, action="finish"),
+        Step(at=10, path=hidden, action="rename", to="Green/kpf_215922.fits"),
+    )
+    script = Script(start=0, steps=steps, expectations=())
+    original = (night.directory / name).read_bytes()
+    lines = 0
+    while True:
+        target = prepare_target(night.directory, tmp_path / str(lines), script)
+        stopped = stopped_before(script, night.directory, target, lines + 1)
+        left = tree(target)
+        assert set(left) <= {name, "Green/kpf_215922.fits"}, lines
+        assert set(left.values()) <= {original}, lines
+        if not stopped:
+            break
+        lines += 1
+    assert len(left) == 2
+    assert lines > 50
+
+
+def stopped_before(script: Script, source: Path, target: Path, line: int) -> bool:
+    """Play a script, stopped before a line that its steps run, counted from 1; tell whether there is such a line."""
+    left = line
+
+    def trace(frame, event, _):
+        nonlocal left
+        if event == "line":
+            left -= 1
+            if left == 0:
+                raise KeyboardInterrupt
+        return trace if left > 0 and frame.f_code.co_name in ("do", "_open_to_write") else None
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        play(script, source, target, clock=lambda: 0.0, sleep=lambda _: None, speed=math.inf)
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
