@@ -106,6 +106,8 @@ class SubFits:
         Bytes after the last HDU.
     signature : tuple of int
         Size [bytes], modification time [ns] and inode; while they hold, the file is the same.
+    digest : str
+        SHA-256 of its FITS content in hexadecimal digits, where it is known already; else empty.
     """
 
     path: str
@@ -113,11 +115,17 @@ class SubFits:
     hdus: tuple[Hdu, ...]
     trailing: int = 0
     signature: tuple[int, int, int] = (0, 0, 0)
+    digest: str = ""
 
     @property
     def name(self) -> str:
         """The file's own name."""
         return self.path.rsplit("/", 1)[-1]
+
+    @property
+    def content_length(self) -> int:
+        """The length of its FITS content, with what follows the last HDU [bytes]."""
+        return self.hdus[-1].offset + self.hdus[-1].length + self.trailing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from assembler.core.corrections import Change, correction_cards
+from assembler.core.delivered import Delivered, Input, delivered_cards, exposure_inputs, with_digests
 from assembler.core.exposure import Exposure, Hdu, file_findings, missing_findings
 from assembler.core.extensions import Placement, Selected, empty_header, extension_header, select_extensions
 from assembler.core.findings import Finding, finding
@@ -79,6 +80,8 @@ class Plan:
         By extension, what its sub-FITS says of the checksums.
     times : Times
         Who told when the exposure was, and what was chosen.
+    inputs : tuple of Input
+        The sub-FITS, with the SHA-256 of each once it was read.
     """
 
     filename: str
@@ -87,6 +90,7 @@ class Plan:
     findings: tuple[Finding, ...]
     expected: Mapping[str, Expected]
     times: Times
+    inputs: tuple[Input, ...]
 
 
 def plan_l0(
@@ -161,25 +165,38 @@ def plan_l0(
         *missed,
     )
     ledger = make_ledger(exposure, merged.placements, placed)
-    tables = (telemetry_table(instrument, answers), ledger_table(ledger), findings_table(findings))
+    inputs = exposure_inputs(instrument, exposure)
+    tables = (
+        planned_table(telemetry_table(instrument, answers)),
+        planned_table(ledger_table(ledger), delivered_cards(inputs)),
+        planned_table(findings_table(findings)),
+    )
     return Plan(
         filename=filename,
-        hdus=(PlannedHdu(name="PRIMARY", cards=primary), *extensions, *map(planned_table, tables)),
+        hdus=(PlannedHdu(name="PRIMARY", cards=primary), *extensions, *tables),
         ledger=ledger,
         findings=findings,
         expected={s.name: _expected(o, sub.path, s.hdu) for o, sub in exposure.attached for s in selected[o.name]},
         times=times,
+        inputs=inputs,
     )
 
 
-def conclude(plan: Plan, sums: Mapping[str, int]) -> Plan:
-    """Return the plan with what only reading the data could tell: checksums that do not fit.
+def conclude(plan: Plan, sums: Mapping[str, int], digests: Mapping[str, str]) -> Plan:
+    """Return the plan with what only reading the sub-FITS could tell: their SHA-256, and checksums that do not fit.
 
     Parameters
     ----------
+    plan : Plan
     sums : mapping of str to int
         By extension, the sum of the data unit that was read.
+    digests : mapping of str to str
+        By origin, the SHA-256 of the sub-FITS that was read.
     """
+    *before, ledger, last = plan.hdus
+    assert isinstance(ledger.data, Table)
+    inputs = with_digests(plan.inputs, digests)
+    plan = replace(plan, inputs=inputs, hdus=(*before, planned_table(ledger.data, delivered_cards(inputs)), last))
     findings = [f for name, expected in plan.expected.items() for f in _checksum_findings(expected, sums[name])]
     if not findings:
         return plan
@@ -220,9 +237,9 @@ def l0_name(template: str, begin: int | None, exposure: Exposure) -> str:
     return re.sub(r"\{(\w+)\}", lambda found: fields[found.group(1)], template)
 
 
-def planned_table(table: Table) -> PlannedHdu:
-    """Return a table as an HDU of the plan."""
-    return PlannedHdu(name=table.name, cards=table.cards(), data=table)
+def planned_table(table: Table, more: Sequence[str] = ()) -> PlannedHdu:
+    """Return a table, with more cards in its header, as an HDU of the plan."""
+    return PlannedHdu(name=table.name, cards=(*table.cards(), *more), data=table)
 
 
 def findings_table(findings: Sequence[Finding]) -> Table:
@@ -249,6 +266,7 @@ def to_json(plan: Plan) -> str:
         "ledger": plan.ledger,
         "findings": [asdict(f) for f in plan.findings],
         "expected": {name: asdict(e) for name, e in plan.expected.items()},
+        "inputs": [asdict(i) for i in plan.inputs],
     }
     return json.dumps(document, indent=1)
 
@@ -280,6 +298,9 @@ def from_json(text: str) -> Plan:
         findings=findings,
         expected={name: Expected(**e) for name, e in document["expected"].items()},
         times=times_from(document["times"]),
+        inputs=tuple(
+            Input(**{**i, "delivered": Delivered(**i["delivered"]), "signature": tuple(i["signature"])}) for i in document["inputs"]
+        ),
     )
 
 

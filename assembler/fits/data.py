@@ -1,11 +1,14 @@
 """Data units side by side: what each sums up to, and where their bytes differ."""
 
+import hashlib
+import zlib
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import IO
 
 import numpy as np
 
+from assembler.core.exposure import SubFits
 from assembler.errors import InputError
 from assembler.fits.blocks import fill, open_fits
 from assembler.fits.pace import Pace, at_once
@@ -47,6 +50,24 @@ def sum_data(span: Span, pace: Pace = at_once) -> int:
     return compare_data(span, span, pace).old_sum
 
 
+def digest_of(sub: SubFits, pace: Pace = at_once) -> str:
+    """Return the SHA-256 of a sub-FITS's content in hexadecimal digits, read at a pace.
+
+    Raises
+    ------
+    InputError
+        When it cannot be read to its end.
+    """
+    span = Span(path=sub.path, offset=0, length=sub.content_length)
+    digest = hashlib.sha256()
+    buffer = memoryview(bytearray(_BUFFER))
+    with open_fits(sub.path) as (stream, _):
+        for at in range(0, span.length, _BUFFER):
+            pace(min(_BUFFER, span.length - at))
+            digest.update(_part(stream, span, at, buffer))
+    return digest.hexdigest()
+
+
 def compare_data(old: Span, new: Span, pace: Pace = at_once) -> DataDifference:
     """Read two data units side by side, at a pace.
 
@@ -83,7 +104,7 @@ def _part(stream: IO[bytes], span: Span, at: int, buffer: memoryview) -> memoryv
     try:
         stream.seek(span.offset + at)
         part = fill(stream, buffer[:wanted])
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{span.path}: cannot be read: {error}", path=span.path, retry=True) from error
     if len(part) < wanted:
         raise InputError(f"{span.path}: became shorter while it was read", path=span.path, reason="still-growing", retry=True)

@@ -4,11 +4,10 @@ The file is written under a temporary name in the output directory, synced, clos
 only then does link(2) put it under its final name, which fails where that name is taken.
 """
 
-import ctypes
 import fcntl
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,28 +16,14 @@ from typing import IO
 from assembler.core.cards import CARD_LENGTH, VALUE_COLUMN, text_of, write_card
 from assembler.core.plan import Plan, PlannedHdu, Source, conclude
 from assembler.core.tables import Table
-from assembler.errors import InputError, OutputError
-from assembler.fits.blocks import fill, open_fits, padded, signature_of
+from assembler.errors import OutputError
+from assembler.fits.blocks import padded
+from assembler.fits.copying import DataUnit, copy_inputs
 from assembler.fits.pace import Pace, at_once
 from assembler.fits.sums import encode, fold, word_sum
-from assembler.fits.threads import WORKERS, side_by_side
 
-SEGMENT = 8 << 20
-BUFFER = 1 << 20
-_WRITE_OUT = 2  # SYNC_FILE_RANGE_WRITE
 _SUFFIX = ".part"
 _ZEROS = "0" * 16
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Piece:
-    """Bytes to copy: from an offset of a source to an offset of the L0; ``hdu`` is the L0's."""
-
-    hdu: int
-    source: Source
-    start: int
-    length: int
-    target: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,12 +191,17 @@ def _layout(hdus: Sequence[PlannedHdu]) -> list[int]:
 
 def _transfer(plan: Plan, starts: Sequence[int], target: _Opened | None, pace: Pace) -> tuple[Plan, dict[str, int]]:
     """Copy the data units of the sub-FITS, conclude the plan, write its tables; return the sum of every data unit."""
-    pieces = [p for number, hdu in enumerate(plan.hdus) if isinstance(hdu.data, Source) for p in _pieces(number, hdu, starts[number])]
-    sums = {hdu.name: 0 for hdu in plan.hdus}
-    for number, part in _copy(pieces, target, pace):
-        name = plan.hdus[number].name
-        sums[name] = fold(sums[name] + part)
-    plan = conclude(plan, sums)
+
+    def write(part: memoryview, offset: int) -> None:
+        assert target is not None
+        try:
+            _write(target.descriptor, part, offset)
+        except OSError as error:  # the disk's, not the sub-FITS's
+            raise _cannot_write(target, error) from error
+
+    copied, digests = copy_inputs(plan.inputs, _units(plan, starts), target.descriptor if target else None, write, pace)
+    sums = {hdu.name: copied.get(number, 0) for number, hdu in enumerate(plan.hdus)}
+    plan = conclude(plan, sums, digests)
     for hdu, start in zip(plan.hdus, starts, strict=True):
         if isinstance(hdu.data, Table):
             data = hdu.data.data()
@@ -222,77 +212,14 @@ def _transfer(plan: Plan, starts: Sequence[int], target: _Opened | None, pace: P
     return plan, sums
 
 
-def _pieces(number: int, hdu: PlannedHdu, start: int) -> Iterator[Piece]:
-    """Cut a data unit into pieces that may be copied in any order; one piece where it is compressed."""
-    source = hdu.data
-    assert isinstance(source, Source)
-    target = start + header_length(hdu)
-    step = max(source.length, 1) if source.compressed else SEGMENT
-    for offset in range(0, source.length, step):
-        length = min(step, source.length - offset)
-        yield Piece(hdu=number, source=source, start=source.offset + offset, length=length, target=target + offset)
-
-
-def _copy(pieces: Sequence[Piece], target: _Opened | None, pace: Pace) -> Iterator[tuple[int, int]]:
-    """Copy pieces side by side; yield the number of the HDU and the sum of each. Without a target only sum."""
-    small = sum(p.length for p in pieces) <= SEGMENT
-    jobs: dict[tuple[str, int], list[Piece]] = {}
-    for place, piece in enumerate(pieces):
-        # A compressed file is read once, from its start on; pieces of another one are independent, and worth a thread if large.
-        together = small or piece.source.compressed
-        jobs.setdefault((piece.source.path, -1 if together else place), []).append(piece)
-    for results in side_by_side(lambda job: _copy_job(job, target, pace), list(jobs.values()), workers=1 if small else WORKERS):
-        yield from results
-
-
-def _copy_job(job: list[Piece], target: _Opened | None, pace: Pace) -> list[tuple[int, int]]:
-    """Copy the pieces of one file, in the order that they have there."""
-    source = job[0].source
-    buffer = memoryview(bytearray(min(BUFFER, max(p.length for p in job))))
-    results = []
-    with open_fits(source.path) as (stream, _):
-        _check_unchanged(stream, source)
-        for piece in sorted(job, key=lambda p: p.start):
-            total, done = 0, 0
-            try:
-                stream.seek(piece.start)
-                while done < piece.length:
-                    wanted = min(len(buffer), piece.length - done)
-                    pace(wanted)
-                    part = fill(stream, buffer[:wanted])
-                    if not part:
-                        raise InputError(
-                            f"{source.path}: became shorter while it was read", path=source.path, reason="still-growing", retry=True
-                        )
-                    total += word_sum(part)
-                    if target:
-                        _write_part(target, part, piece.target + done)
-                    done += len(part)
-            except (OSError, EOFError) as error:
-                raise InputError(f"{source.path}: cannot be read: {error}", path=source.path, retry=True) from error
-            if target and piece.length >= BUFFER:
-                _write_out(target.descriptor, piece.target, piece.length)
-            results.append((piece.hdu, fold(total)))
-        _check_unchanged(stream, source)
-    return results
-
-
-def _check_unchanged(stream: IO[bytes], source: Source) -> None:
-    try:
-        signature = signature_of(stream)
-    except OSError as error:  # its server went away, or another host removed it
-        raise InputError(f"{source.path}: cannot be read: {error.strerror}", path=source.path, retry=True) from error
-    if signature != source.signature:
-        told = f"{source.path}: changed while it was assembled"
-        raise InputError(told, path=source.path, reason="still-growing", retry=True)
-
-
-def _write_part(target: _Opened, data: memoryview, offset: int) -> None:
-    """Write while reading: an error here is the disk's, not the sub-FITS's."""
-    try:
-        _write(target.descriptor, data, offset)
-    except OSError as error:
-        raise _cannot_write(target, error) from error
+def _units(plan: Plan, starts: Sequence[int]) -> dict[str, list[DataUnit]]:
+    """Return by sub-FITS which data units are to be copied, and where to."""
+    units: dict[str, list[DataUnit]] = {}
+    for number, (hdu, start) in enumerate(zip(plan.hdus, starts, strict=True)):
+        if isinstance(hdu.data, Source):
+            unit = DataUnit(offset=hdu.data.offset, length=hdu.data.length, hdu=number, target=start + header_length(hdu))
+            units.setdefault(hdu.data.path, []).append(unit)
+    return units
 
 
 def _cannot_write(target: Draft | _Opened, error: OSError) -> OutputError:
@@ -304,26 +231,6 @@ def _write(descriptor: int, data: bytes | memoryview, offset: int) -> None:
     while view:
         count = os.pwrite(descriptor, view, offset)
         view, offset = view[count:], offset + count
-
-
-def _write_out(descriptor: int, offset: int, length: int) -> None:
-    """Ask the kernel to start writing a range to the disk, so that fsync finds little left to do.
-
-    Only a hint: where there is no such call, or it fails, fsync does all of it and tells of every error.
-    """
-    if _sync_file_range is not None:
-        _sync_file_range(descriptor, offset, length, _WRITE_OUT)
-
-
-def _find_sync_file_range() -> Callable[[int, int, int, int], int] | None:
-    call = getattr(ctypes.CDLL(None), "sync_file_range", None)
-    if call is not None:
-        call.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
-        call.restype = ctypes.c_int
-    return call
-
-
-_sync_file_range = _find_sync_file_range()
 
 
 def drafts_of(directory: Path, filename: str = "") -> list[str]:

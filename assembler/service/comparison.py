@@ -13,14 +13,15 @@ from assembler.core.cards import printable_text
 from assembler.core.causes import Stage, explain_changes
 from assembler.core.corrections import Correction
 from assembler.core.difference import Change, Unit, compare_units
-from assembler.core.exposure import Hdu, SubFits
+from assembler.core.exposure import SubFits
 from assembler.core.findings import Finding
 from assembler.core.instrument import Instrument
 from assembler.core.plan import OWN_TABLES, Plan, Source, conclude
 from assembler.core.units import file_units, plan_units
 from assembler.errors import AssemblerError, TelemetryError
-from assembler.fits.data import DataDifference, Span, compare_data, sum_data
+from assembler.fits.data import digest_of, sum_data
 from assembler.fits.pace import Pace, at_once
+from assembler.service.compared_data import Data, data_now, data_of_two, datum_of, span_of
 from assembler.service.finder import Found
 from assembler.service.former_history import Remembered, recorded_history
 from assembler.service.pipeline import plan_exposure, without_closed
@@ -104,18 +105,6 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Datum:
-    """A data unit: what it sums up to, and what tells it from others."""
-
-    total: int
-    digest: str
-
-
-Data = Mapping[tuple[str, int], _Datum]
-"""By origin and number of the HDU in its sub-FITS."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Side:
     """What an L0 is made of, with the data."""
 
@@ -149,8 +138,9 @@ def compare_with_now(path: Path, now: Making, *, replay: bool = False, pace: Pac
     live = Remembered(now.history) if now.history else None
     same_yaml = recording.text("YAMLSHA") == instrument.digest != ""
     former = recorded_history(path, recording, None if same_yaml else live)
-    digests, then, data = _data_now(recording, now.found.subs, pace)
-    new = _Side(making=replace(now, history=former if replay else live), data=data)
+    digests, then, data = data_now(recording, now.found.subs, pace)
+    subs = {name: replace(sub, digest=digest_of(sub, pace)) for name, sub in now.found.subs.items()}
+    new = _Side(making=replace(now, found=replace(now.found, subs=subs), history=former if replay else live), data=data)
     final = _plan(new)
     lost = [f for f in final.findings if f.code == "history-unavailable"]
     if lost and not any(f.code == "history-unavailable" for f in recording.findings):
@@ -179,7 +169,7 @@ def compare_l0s(path: Path, other: Path, instrument: Instrument) -> Comparison:
         When one is no L0.
     """
     mine, theirs = read_recording(path), read_recording(other)
-    digests, others, then, data = _data_of_two(mine, theirs)
+    digests, others, then, data = data_of_two(mine, theirs)
     sides = []
     for one, recording, told in ((path, mine, then), (other, theirs, data)):
         side = _recorded_side(recording, instrument, recorded_history(one, recording, None), told)
@@ -196,7 +186,7 @@ def compare_l0s(path: Path, other: Path, instrument: Instrument) -> Comparison:
 def _damaged(recording: Recording) -> set[str]:
     """Return the tables of the L0 that do not sum up to what it says: what they tell is no record any more."""
     tables = [h for h in recording.found.hdus if h.extname in OWN_TABLES]
-    return {h.extname for h in tables if str(h.value("DATASUM")).strip() != str(sum_data(_span(recording, h)))}
+    return {h.extname for h in tables if str(h.value("DATASUM")).strip() != str(sum_data(span_of(recording, h)))}
 
 
 def _blamed(changes: Sequence[Change], damaged: Collection[str]) -> tuple[Change, ...]:
@@ -270,7 +260,7 @@ def _differs(origin: str, old: _Side, new: _Side) -> bool:
 
 def _told_of(sub: SubFits) -> tuple[object, ...]:
     """Return what an L0 tells of a sub-FITS, its data apart."""
-    return printable_text(sub.path), sub.compressed, sub.trailing, [(h.images, h.blank_padding, h.clean_fill) for h in sub.hdus]
+    return printable_text(sub.path), sub.compressed, sub.trailing, sub.digest, [(h.images, h.blank_padding, h.clean_fill) for h in sub.hdus]
 
 
 def _missing(origin: str, side: _Side) -> list[tuple[str, str]]:
@@ -324,77 +314,9 @@ def _plan(side: _Side) -> Plan:
     making = side.making
     plan = plan_exposure(making.found, making.history, making.directory, corrections=making.corrections, version=making.version, now=0)
     sources = {h.name: h.data for h in plan.hdus if isinstance(h.data, Source)}
-    sums = {name: _datum(side.data, source).total for name, source in sources.items()}
-    return conclude(plan, {name: sums.get(name, 0) for name in plan.expected})
+    sums = {name: datum_of(side.data, source).total for name, source in sources.items()}
+    return conclude(plan, {name: sums.get(name, 0) for name in plan.expected}, {})
 
 
 def _units(side: _Side, plan: Plan) -> tuple[Unit, ...]:
-    return plan_units(plan, lambda source: _datum(side.data, source).digest)
-
-
-def _datum(data: Data, source: Source) -> _Datum:
-    return data.get((source.origin, source.hdu), _Datum(total=0, digest=f"{source.length} bytes that nobody has any more"))
-
-
-def _data_now(recording: Recording, subs: Mapping[str, SubFits], pace: Pace) -> tuple[dict[str, str], Data, Data]:
-    """Compare the data of an L0 with those of the sub-FITS by now.
-
-    Returns
-    -------
-    digests : dict of str to str
-        By name, the data of the L0's HDUs as they are.
-    then, now : Data
-        What the L0 says that they are, and what they are in the sub-FITS.
-    """
-    digests: dict[str, str] = {}
-    then: dict[tuple[str, int], _Datum] = {}
-    now: dict[tuple[str, int], _Datum] = {}
-    wanted = {(n, h.index): Span(path=s.path, offset=h.offset, length=h.length) for n, s in subs.items() for h in s.hdus if h.length}
-    for key, hdu in recording.extensions.items():
-        if hdu.length:
-            mine, theirs = _span(recording, hdu), wanted.pop(key, None)
-            told = compare_data(mine, theirs or mine, pace)
-            total = recording.datasum(*key)
-            digests[hdu.extname] = _told(mine, told.old_sum)
-            then[key] = _Datum(total=total, digest=_told(mine, total))
-            if theirs:
-                now[key] = _Datum(total=told.new_sum, digest=_told(theirs, told.new_sum) + _where(told))
-                if told.new_sum == total != told.old_sum:  # it is the L0 that is another one
-                    then[key] = now[key]
-    for key, span in wanted.items():
-        total = sum_data(span, pace)
-        now[key] = _Datum(total=total, digest=_told(span, total))
-    return digests, then, now
-
-
-def _data_of_two(mine: Recording, theirs: Recording) -> tuple[dict[str, str], dict[str, str], Data, Data]:
-    """Compare the data of two L0s; return by name those of each as they are, then what each says that they are."""
-    here = {h.extname: _span(mine, h) for h in mine.extensions.values() if h.length}
-    there = {h.extname: _span(theirs, h) for h in theirs.extensions.values() if h.length}
-    digests, others = {}, {}
-    for name in {**here, **there}:
-        old, new = here.get(name), there.get(name)
-        told = compare_data(old or there[name], new or here[name])
-        if old:
-            digests[name] = _told(old, told.old_sum)
-        if new:
-            others[name] = _told(new, told.new_sum) + (_where(told) if old else "")
-    then = {
-        k: _Datum(total=mine.datasum(*k), digest=_told(here[h.extname], mine.datasum(*k))) for k, h in mine.extensions.items() if h.length
-    }
-    now = {k: _Datum(total=theirs.datasum(*k), digest=others[h.extname]) for k, h in theirs.extensions.items() if h.length}
-    return digests, others, then, now
-
-
-def _span(recording: Recording, hdu: Hdu) -> Span:
-    return Span(path=recording.found.path, offset=hdu.offset, length=hdu.length)
-
-
-def _told(span: Span, total: int) -> str:
-    return f"{span.length} bytes, DATASUM {total}"
-
-
-def _where(told: DataDifference) -> str:
-    if told.count == 1:
-        return f", 1 byte differs, byte {told.first}"
-    return f", {told.count} bytes differ, the first is byte {told.first}" if told.count else ""
+    return plan_units(plan, lambda source: datum_of(side.data, source).digest)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from assembler.core.cards import Value, printable_text, read_records, shown, value_of
 from assembler.core.corrections import Correction
+from assembler.core.delivered import Delivered, read_delivered
 from assembler.core.exposure import REASONS, Hdu, Missing, SubFits
 from assembler.core.findings import Finding
 from assembler.core.instrument import Instrument, Origin
@@ -49,6 +50,11 @@ class Recording:
     def values(self) -> dict[str, Value]:
         """The values of its primary."""
         return self.found.hdus[0].values()
+
+    @cached_property
+    def sources(self) -> tuple[Delivered, ...]:
+        """What each sub-FITS was, as CARDS tells it."""
+        return next((read_delivered(h.images) for h in self.found.hdus if h.extname == "CARDS"), ())
 
     @cached_property
     def extensions(self) -> dict[tuple[str, int], Hdu]:
@@ -198,6 +204,7 @@ def _sub_fits(origin: Origin, rows: Sequence[LedgerRow], recording: Recording) -
         compressed=any(f.code == "compressed" for f in told),
         hdus=tuple(hdus),
         trailing=int(trailing) if trailing.isdecimal() and len(trailing) < 20 else 0,
+        digest=next((told.digest for told in recording.sources if told.origin == origin.name), ""),
     )
 
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assembler.core.cards import keyword_of, read_record
+from assembler.core.delivered import read_delivered
 from assembler.core.exposure import Exposure, Missing, collect
 from assembler.core.instants import parse_iso
 from assembler.core.ledger import FATES, ledger_table, read_ledger
@@ -315,9 +316,13 @@ def test_what_only_the_data_can_tell_ends_up_in_the_findings(plan):
     subs["ca_hk"] = replace(subs["ca_hk"], hdus=(replace(hdus[0], images=told),))
     planned = plan(subs)
     sums = {h.name: 13 for h in planned.hdus if isinstance(h.data, Source)}
-    concluded = conclude(planned, sums)
+    digests = {i.delivered.origin: "0f" * 32 for i in planned.inputs}
+    concluded = conclude(planned, sums, digests)
     assert [f.code for f in concluded.findings[len(planned.findings) :]] == ["datasum-wrong", "checksum-wrong"]
-    assert conclude(planned, sums | {"CA_HK": 12}).hdus[:-1] == planned.hdus[:-1]
+    assert read_delivered(concluded.hdus[-2].cards) == tuple(replace(i.delivered, digest="0f" * 32) for i in planned.inputs)
+    again = conclude(planned, sums | {"CA_HK": 12}, {})
+    assert again.hdus[:-1] == planned.hdus[:-1]
+    assert [len(h.cards) for h in concluded.hdus[:-1]] == [len(h.cards) for h in planned.hdus[:-1]]
 
 
 @pytest.mark.parametrize(

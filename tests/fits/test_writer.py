@@ -16,7 +16,7 @@ from astropy.io import fits
 from assembler.core.instants import parse_iso, unix_seconds
 from assembler.core.plan import Source
 from assembler.errors import InputError, OutputError, VerificationError
-from assembler.fits import writer
+from assembler.fits import copying
 from assembler.fits.blocks import scan
 from assembler.fits.verifier import verify_file, verify_plan
 from assembler.fits.writer import draft, publish, remove_abandoned, sum_l0, write_l0
@@ -157,7 +157,7 @@ def test_a_sub_fits_that_was_written_anew_meanwhile_is_looked_at_once_more(found
 @pytest.mark.parametrize("failing", [1, 2])
 def test_a_sub_fits_whose_file_is_lost_while_it_is_read_costs_only_its_own_origin(found, make, monkeypatch, failing):
     """Another host removed it, or its server went away: asking for its size fails, before reading or after."""
-    real = writer.signature_of
+    real = copying.signature_of
 
     def stale(stream):
         if os.readlink(f"/proc/self/fd/{stream.fileno()}") == found.subs["red"].path:
@@ -167,7 +167,7 @@ def test_a_sub_fits_whose_file_is_lost_while_it_is_read_costs_only_its_own_origi
         return real(stream)
 
     red: list[object] = []
-    monkeypatch.setattr(writer, "signature_of", stale)
+    monkeypatch.setattr(copying, "signature_of", stale)
     outcome = make(found)
     assert [(f.code, f.origin) for f in outcome.plan.findings if f.severity == "error"] == [("unreadable", "red")]
     assert "GREEN_AMP1" in [h.name for h in outcome.plan.hdus]

@@ -107,7 +107,7 @@ SINCE = {
         ("CARDS", "red HDU 0 TM_ZONE"),
         ("RED_AMP1", ""),
     },
-    "the sub-FITS of green": {("PRIMARY", "GRNEWCA"), ("CARDS", "green HDU 0 NEWCARD")},
+    "the sub-FITS of green": {("PRIMARY", "GRNEWCA"), ("CARDS", "green HDU 0 NEWCARD"), ("CARDS", "SHA1")},
     "the output directory": {("PRIMARY", "OUTDIR")},
 }
 
@@ -140,7 +140,7 @@ def test_what_changed_since_is_told_as_what_it_is_alone_and_together(made, since
     for cause in since:
         name = "YAML or the assembler's version" if either and cause == "YAML" else cause
         assert SINCE[cause] <= {(c.hdu, c.keyword) for c in own if c.causes == (name,)}
-    alone = {"YAML": 3, "telemetry": 2, "the assembler's version": 1, "the sub-FITS of green": 2, "the output directory": 1}
+    alone = {"YAML": 3, "telemetry": 2, "the assembler's version": 1, "the sub-FITS of green": 3, "the output directory": 1}
     assert all(sum(c.causes == (cause,) for c in own) == count for cause, count in alone.items() if since == (cause,))
     assert found.differs == bool(since)
 
@@ -148,7 +148,8 @@ def test_what_changed_since_is_told_as_what_it_is_alone_and_together(made, since
 def test_a_pixel_that_is_another_one_by_now_is_told_where_it_is(made):
     offset = scan(str(made.files["ca_hk"])).hdus[0].offset
     with made.without("red"), made.edited("ca_hk", lambda c: c[:offset] + bytes([c[offset] ^ 1]) + c[offset + 1 :]):
-        (change,) = [c for c in compare_with_now(made.l0, made.making()).changes if not c.expected]
+        change, digest = [c for c in compare_with_now(made.l0, made.making()).changes if not c.expected]
+    assert (digest.part, digest.hdu, digest.keyword, digest.causes) == ("card", "CARDS", "SHA3", ("the sub-FITS of ca_hk",))
     assert (change.part, change.hdu, change.causes) == ("data", "CA_HK", ("the sub-FITS of ca_hk",))
     assert change.new[0].endswith("1 byte differs, byte 0")
 
@@ -156,9 +157,9 @@ def test_a_pixel_that_is_another_one_by_now_is_told_where_it_is(made):
 def test_what_a_file_has_beside_its_cards_and_data_is_its_own_cause(made):
     with made.without("red"), made.edited("ca_hk", lambda c: c + b"more"):
         found = compare_with_now(made.l0, made.making())
-    assert [(c.hdu, c.keyword, c.causes) for c in found.changes if not c.expected] == [
-        ("FINDINGS", "trailing-bytes ca_hk", ("the sub-FITS of ca_hk",))
-    ]
+    told = {(c.hdu, c.keyword) for c in found.changes if not c.expected}
+    assert told == {("FINDINGS", "trailing-bytes ca_hk"), ("CARDS", "SIZE3"), ("CARDS", "SHA3")}
+    assert {c.causes for c in found.changes if not c.expected} == {("the sub-FITS of ca_hk",)}
 
 
 def test_what_was_changed_in_the_l0_itself_is_explained_by_nothing(made, tmp_path):

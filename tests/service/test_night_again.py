@@ -113,7 +113,7 @@ def test_without_json_it_is_told_in_lines_and_nothing_is_made(again, night, tmp_
     night.sub_fits(night.frames[0])["ca_hk"].unlink()
     out, _ = again("--diff", frames=night.frames[0], code=1)
     head, *lines = out.splitlines()
-    assert head == f"{tmp_path}/out/KP.20240422.28832.89.fits: 23 differences: 23 by the sub-FITS of ca_hk"
+    assert head == f"{tmp_path}/out/KP.20240422.28832.89.fits: 27 differences: 27 by the sub-FITS of ca_hk"
     assert lines[:2] == ["  HDUs, by the sub-FITS of ca_hk", "    - CA_HK"]
 
 
@@ -123,11 +123,11 @@ def test_what_is_refused_is_told_with_what_differs(again, night, tmp_path):
     night.sub_fits(night.frames[0])["ca_hk"].unlink()
     report = tmp_path / "night.html"
     out, told = again("--report", report, code=4)
-    assert "an L0 is never overwritten (23 differences: 23 by the sub-FITS of ca_hk)" in told
+    assert "an L0 is never overwritten (27 differences: 27 by the sub-FITS of ca_hk)" in told
     assert "  HDUs, by the sub-FITS of ca_hk\n    - CA_HK\n" in told
     assert "more lines; assembler diff tells all of them" in told
     assert len(out.splitlines()) == 2
-    assert "23 differences: 23 by the sub-FITS of ca_hk" in report.read_text()
+    assert "27 differences: 27 by the sub-FITS of ca_hk" in report.read_text()
     assert state(tmp_path / "out") == before
 
 
