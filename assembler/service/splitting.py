@@ -214,7 +214,8 @@ def _data(extensions: Mapping[tuple[str, int], Hdu], origin: str, number: int, l
     if hdu is None:
         raise InputError(f"the L0 lacks the data of HDU {number} of {origin}")
     if hdu.length != length:
-        raise InputError(f"{hdu.extname} has {hdu.length} bytes of data, HDU {number} of {origin} had {length}")
+        hint = "; it is tile-compressed, unpack the L0 first, with funpack" if hdu.value("ZIMAGE") is True else ""
+        raise InputError(f"{hdu.extname} has {hdu.length} bytes of data, HDU {number} of {origin} had {length}{hint}")
     return hdu
 
 

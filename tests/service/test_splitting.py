@@ -13,6 +13,7 @@ import pytest
 
 from assembler.errors import InputError, OutputError
 from assembler.fits.blocks import scan
+from assembler.fits.tiles import compress_l0
 from assembler.service.finder import find_given, find_night
 from assembler.service.recorded import read_recording
 from assembler.service.splitting import given_back, split_l0
@@ -146,6 +147,15 @@ def test_an_l0_that_was_tile_compressed_and_unpacked_again_gives_back_the_same(f
         before = {p.name for p in tmp_path.glob("packed*")}
         subprocess.run([*program, before.pop()], cwd=tmp_path, check=True)
     assert {one.state for one in split_l0(path, tmp_path / "back")} == {"same"}
+
+
+def test_an_l0_that_is_still_compressed_is_to_be_unpacked_first(kpf, make, tmp_path):
+    night = kpf_night.make_night(tmp_path / "night", shape=(300, 200))
+    packed = tmp_path / "packed.fits.fz"
+    compress_l0(make(find_night(kpf, night.directory, night.frames[0])).path, packed)
+    given = {one.origin: one for one in split_l0(packed, tmp_path / "back")}
+    assert given["green"].state == "lost"
+    assert given["green"].problem.endswith("; it is tile-compressed, unpack the L0 first, with funpack")
 
 
 @pytest.mark.parametrize("seed", range(3))
