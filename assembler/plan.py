@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from assembler import __version__, console
-from assembler.errors import ConfigurationError
+from assembler.errors import ConfigurationError, InputError
 from assembler.options import (
     CORRECTIONS,
     FRAME,
@@ -111,7 +111,12 @@ def plan(
         found = find_inputs(instrument, inputs, frame)
         with lent_history(history, patience) as opened:
             directory = output_directory(out, instrument, inputs, frame)
-            planned = pipeline.plan_exposure(found, opened, directory, corrections=wrong, version=__version__, now=time.time_ns())
+            try:
+                planned = pipeline.plan_exposure(found, opened, directory, corrections=wrong, version=__version__, now=time.time_ns())
+            except InputError as error:
+                if found.subs or history is None:
+                    raise
+                raise InputError(f"{error}; --from-telemetry TIME plans without them") from None
     if lint:
         return console.print_lint(instrument, planned.findings, as_json=as_json)
     if target is not None:

@@ -68,6 +68,7 @@ def test_from_telemetry_alone_there_is_a_header_before_any_sub_fits(call, histor
     ("words", "code", "told"),
     [
         (["--frame", "1", "tests", "--write", "x.fits"], 3, "no sub-FITS to assemble"),
+        (["--frame", "1", "tests", "--write", "x.fits", "--history", "HISTORY"], 3, "; --from-telemetry TIME plans without them"),
         (["--write", "x.txt"], 2, "--write x.txt: headers are written as .fits, .yaml or .json"),
         (["--write", "x.fits"], 2, "name the sub-FITS"),
         (["--lint", "--write", "x.fits"], 2, "do not go with it"),
