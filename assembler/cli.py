@@ -7,46 +7,40 @@ assembled; 4 output or storage failed; 5 a keyword history cannot be opened or f
 import os
 import sys
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from assembler import __version__, changes, console
 from assembler.diff import diff
-from assembler.errors import AssemblerError, ConfigurationError, InputError, TakenError, VerificationError
+from assembler.errors import AssemblerError, InputError, TakenError, VerificationError
 from assembler.init import init
 from assembler.night import night
 from assembler.options import (
     CORRECTIONS,
+    FRAME,
     HISTORY,
+    INPUTS,
     INSTRUMENT,
     JSON,
+    OUT,
     PATIENCE,
+    find_inputs,
     lent_history,
     load_corrections,
     load_named,
+    output_directory,
     stopped_by_signals,
 )
+from assembler.plan import plan
 from assembler.simulate import simulate
 from assembler.split import split
 from assembler.status import status
 from assembler.watch import watch
 
-if TYPE_CHECKING:
-    from assembler.core.instrument import Instrument
-    from assembler.service.finder import Found
-
-
-FRAME = click.option("--frame", type=click.IntRange(min=0), help="The frame to assemble, where the input is a night's directory.")
-OUT = click.option(
-    "--out", metavar="DIR", help="Where the L0 goes [default: here; of a night, where the YAML says]. Made where it is not there."
-)
 _MOST_LINES = 40
 """Of what differs from an L0 that is there, where one was to be made."""
-INPUTS = click.argument("inputs", nargs=-1, metavar="NIGHT | SUBFITS...")
 
 
 def run() -> int:
@@ -115,9 +109,9 @@ def assemble(
 
     instrument = load_named(yaml)
     wrong = load_corrections(corrections, yaml, instrument)
-    found = _find(instrument, inputs, frame)
+    found = find_inputs(instrument, inputs, frame)
     with stopped_by_signals(), lent_history(history, patience) as opened:
-        target = _out(out, instrument, inputs, frame)
+        target = output_directory(out, instrument, inputs, frame)
         try:
             outcome = pipeline.assemble(
                 found, opened, target, corrections=wrong, version=__version__, clock=time.time_ns, supersede=supersede
@@ -145,55 +139,6 @@ def assemble(
             click.echo(f"it is version {outcome.version}; version {outcome.version - 1} is {outcome.replaced}", err=True)
         console.tell([f for f in plan.findings if f.severity != "info"])
     return 1 if has_errors(plan.findings) else 0
-
-
-@command.command()
-@INPUTS
-@FRAME
-@OUT
-@HISTORY
-@PATIENCE
-@INSTRUMENT
-@CORRECTIONS
-@JSON
-@click.option("--lint", is_flag=True, help="Check the YAML and the corrections alone, and against sample sub-FITS when some are given.")
-def plan(
-    inputs: tuple[str, ...],
-    frame: int | None,
-    out: str | None,
-    history: str | None,
-    patience: str,
-    yaml: str | None,
-    corrections: str | None,
-    as_json: bool,
-    lint: bool,
-) -> int:
-    """Print what the L0 would be: primary, HDUs, the fate of each input card, findings. Nothing is written.
-
-    \b
-    assembler plan 2024apr21 --frame 215921 --history sqlite:///history.db
-    assembler plan --lint -i prefixes.yaml
-    assembler plan --lint Green/kpf_215921.fits Red/kpf_215921.fits
-    """  # noqa: D301
-    from assembler.core import plan as core
-    from assembler.core.findings import has_errors
-    from assembler.service import pipeline
-
-    instrument = load_named(yaml)
-    wrong = load_corrections(corrections, yaml, instrument)
-    if lint and not inputs:
-        return console.print_lint(instrument, (), as_json=as_json)
-    found = _find(instrument, inputs, frame)
-    with lent_history(history, patience) as opened:
-        target = _out(out, instrument, inputs, frame)
-        planned = pipeline.plan_exposure(found, opened, target, corrections=wrong, version=__version__, now=time.time_ns())
-    if lint:
-        return console.print_lint(instrument, planned.findings, as_json=as_json)
-    if as_json:
-        click.echo(core.to_json(planned))
-    else:
-        console.print_plan(planned)
-    return 1 if has_errors(planned.findings) else 0
 
 
 @command.command()
@@ -255,6 +200,7 @@ def telemetry() -> None:
 command.add_command(night)
 command.add_command(diff)
 command.add_command(init)
+command.add_command(plan)
 command.add_command(simulate)
 command.add_command(split)
 command.add_command(status)
@@ -311,23 +257,3 @@ def compare(l0: str, history: str, patience: str, as_json: bool) -> int:
             click.echo(console.one_line(f"{change.keyword} {change.what}: {change.l0} in the L0, {change.history} in the history"))
         click.echo(f"{len(recorded.names)} keywords, {len(changes)} differences", err=True)
     return 1 if changes else 0
-
-
-def _find(instrument: "Instrument", inputs: Sequence[str], frame: int | None) -> "Found":
-    from assembler.service.finder import find_given, find_night
-
-    if frame is not None:
-        if len(inputs) != 1:
-            raise ConfigurationError("--frame goes with one night's directory")
-        return find_night(instrument, Path(inputs[0]), frame)
-    if not inputs:
-        raise ConfigurationError("name the sub-FITS, or a night's directory with --frame")
-    if len(inputs) == 1 and Path(inputs[0]).is_dir():
-        raise ConfigurationError(f"{inputs[0]} is a directory; which frame? Say --frame N")
-    return find_given(instrument, inputs)
-
-
-def _out(out: str | None, instrument: "Instrument", inputs: Sequence[str], frame: int | None) -> Path:
-    if out is not None:
-        return Path(out)
-    return Path(inputs[0]) / instrument.output if frame is not None else Path()

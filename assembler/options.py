@@ -3,7 +3,7 @@
 import os
 import re
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -16,6 +16,7 @@ from assembler.errors import ConfigurationError
 if TYPE_CHECKING:
     from assembler.core.corrections import Correction
     from assembler.core.instrument import Instrument
+    from assembler.service.finder import Found
     from assembler.telemetry.history import History
 
 INSTRUMENT = click.option("-i", "--instrument", "yaml", metavar="FILE", help="The instrument's YAML [default: prefixes.yaml].")
@@ -31,6 +32,11 @@ CORRECTIONS = click.option(
     "--corrections", metavar="DIR", help="YAML files of what is known to be wrong [default: corrections beside the instrument's YAML]."
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+INPUTS = click.argument("inputs", nargs=-1, metavar="NIGHT | SUBFITS...")
+FRAME = click.option("--frame", type=click.IntRange(min=0), help="The frame to assemble, where the input is a night's directory.")
+OUT = click.option(
+    "--out", metavar="DIR", help="Where the L0 goes [default: here; of a night, where the YAML says]. Made where it is not there."
+)
 JOURNAL = click.option(
     "--journal",
     metavar="FILE",
@@ -116,3 +122,33 @@ def duration(option: str, text: str) -> int:
         return parse_duration(text)
     except ValueError as error:
         raise ConfigurationError(f"{option}: {error}") from None
+
+
+def find_inputs(instrument: "Instrument", inputs: Sequence[str], frame: int | None) -> "Found":
+    """Find the sub-FITS of one exposure: those of a frame of a night, or those that are named.
+
+    Raises
+    ------
+    ConfigurationError
+        When the command line does not tell which.
+    InputError
+        When there is no such night.
+    """
+    from assembler.service.finder import find_given, find_night
+
+    if frame is not None:
+        if len(inputs) != 1:
+            raise ConfigurationError("--frame goes with one night's directory")
+        return find_night(instrument, Path(inputs[0]), frame)
+    if not inputs:
+        raise ConfigurationError("name the sub-FITS, or a night's directory with --frame")
+    if len(inputs) == 1 and Path(inputs[0]).is_dir():
+        raise ConfigurationError(f"{inputs[0]} is a directory; which frame? Say --frame N")
+    return find_given(instrument, inputs)
+
+
+def output_directory(out: str | None, instrument: "Instrument", inputs: Sequence[str], frame: int | None) -> Path:
+    """Return where the L0 of one exposure goes: where it was told, below the night, or here."""
+    if out is not None:
+        return Path(out)
+    return Path(inputs[0]) / instrument.output if frame is not None else Path()

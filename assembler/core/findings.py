@@ -36,6 +36,7 @@ CODES: dict[str, tuple[Severity, str]] = {
     "still-growing": ("error", "A sub-FITS was still being written and was left out."),
     "truncated": ("error", "A sub-FITS ends before its last HDU does and was left out."),
     "unreadable": ("error", "A sub-FITS cannot be read as FITS and was left out."),
+    "from-telemetry": ("info", "The headers were made from telemetry alone; no sub-FITS was looked at."),
     # times
     "time-candidate": ("info", "Begin and end as one source tells them."),
     "time-chosen": ("info", "Which source the exposure's begin or end was taken from."),

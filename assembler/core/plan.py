@@ -105,6 +105,7 @@ def plan_l0(
     version: str,
     written: int,
     replaces: Replaced | None = None,
+    awaited: bool = False,
 ) -> Plan:
     """Decide everything that will be in an L0.
 
@@ -128,20 +129,24 @@ def plan_l0(
         The instant [ns] that is DATE.
     replaces : Replaced or None
         The L0 of this name that this one is to replace; None when it is the first.
+    awaited : bool
+        Whether this is what is known before sub-FITS are there: then there need be none, and nothing stands in for them. Nobody
+        assembles such a plan.
 
     Raises
     ------
     InputError
-        When the exposure has no sub-FITS, or nothing that the L0's name needs.
+        When the exposure has no sub-FITS and they are not awaited, or nothing that the L0's name needs.
     """
-    if not exposure.attached:
+    if not exposure.attached and not awaited:
         raise InputError(f"no sub-FITS to assemble: {'; '.join(m.message for m in exposure.missing)}")
     filename = l0_name(instrument.filename, times.begin, exposure)
     selected, selection = _select(exposure)
     primaries = _primaries(exposure, selected)
     merged = merge_primaries(primaries, instrument.shared, reserved_names(instrument))
     snapshots, missed = snapshot_cards(instrument, answers)
-    extensions, placed, mended = _extensions(instrument, exposure, selected, merged)
+    stand_ins = instrument.missing == "empty" and not awaited
+    extensions, placed, mended = _extensions(instrument, exposure, selected, merged, stand_ins=stand_ins)
     primary = (
         *structure_cards(),
         *assembly_cards(instrument, exposure, times, version, written, replaces),
@@ -326,7 +331,7 @@ def _primaries(exposure: Exposure, selected: Mapping[str, Sequence[Selected]]) -
 
 
 def _extensions(
-    instrument: Instrument, exposure: Exposure, selected: Mapping[str, Sequence[Selected]], merged: Merged
+    instrument: Instrument, exposure: Exposure, selected: Mapping[str, Sequence[Selected]], merged: Merged, *, stand_ins: bool
 ) -> tuple[list[PlannedHdu], dict[tuple[str, int], tuple[Placement, ...]], list[Finding]]:
     """Plan the science extensions, and say where the cards of each of their HDUs went."""
     attached = {origin.name: sub for origin, sub in exposure.attached}
@@ -335,7 +340,7 @@ def _extensions(
     findings: list[Finding] = []
     for origin in instrument.origins:
         if origin.name not in attached:
-            hdus += _stand_ins(instrument, origin)
+            hdus += _stand_ins(origin) if stand_ins else ()
             continue
         sub = attached[origin.name]
         for chosen in selected[origin.name]:
@@ -356,9 +361,7 @@ def _extensions(
     return hdus, placed, findings
 
 
-def _stand_ins(instrument: Instrument, origin: Origin) -> list[PlannedHdu]:
-    if instrument.missing == "omit":
-        return []
+def _stand_ins(origin: Origin) -> list[PlannedHdu]:
     modes = [mode for card in origin.amplifier_cards for mode in card.modes]
     skipped = origin.amplifiers[min(modes) :] if modes else ()
     names = [e.name for e in origin.extensions if e.name not in skipped]

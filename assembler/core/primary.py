@@ -9,13 +9,16 @@ from assembler.core.instrument import Instrument, Origin
 from assembler.core.times import Times, service_cards
 from assembler.core.versions import Replaced, version_cards
 
+HEADERS_ALONE = "HDRONLY"
+"""Keyword that stands in no L0: whatever has it, has the headers of one and no pixels."""
+
 # fmt: off
 OWN_KEYWORDS = frozenset({
     "SIMPLE", "BITPIX", "NAXIS", "EXTEND", "FAVER", "YAMLSHA", "DATE", "TIMESYS", "L0VER", "CAMERAS", "DATE-BEG",
     "DATE-MID", "DATE-AVG", "DATE-END", "MJD-BEG", "MJD-AVG", "MJD-END", "OUTDIR", "OFNAME", "FRAMENO",
     "CHECKSUM", "DATASUM", "EXTNAME", "EXTVER", "EXTLEVEL", "INHERIT", "COMMENT", "HISTORY", "CONTINUE",
     "HIERARCH", "END", "XTENSION", "BSCALE", "BZERO", "BLANK", "PCOUNT", "GCOUNT", "GROUPS", "TFIELDS",
-    "LONGSTRN",
+    "LONGSTRN", HEADERS_ALONE,
 })
 # fmt: on
 """Keywords that no other card of the primary may have."""

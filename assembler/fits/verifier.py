@@ -5,6 +5,7 @@ from pathlib import Path
 
 from assembler.core.exposure import Hdu, SubFits
 from assembler.core.plan import OWN_TABLES, Plan
+from assembler.core.primary import HEADERS_ALONE
 from assembler.core.versions import SUPERSEDED, apart_from_version, is_version, superseded_name
 from assembler.errors import InputError, VerificationError
 from assembler.fits.blocks import fill, open_fits, scan
@@ -70,6 +71,8 @@ def verify_file(path: Path) -> None:
         problems.append(f"the last HDUs are {' '.join(names[-3:])}, not {' '.join(OWN_TABLES)}: this is no L0")
     if len(set(names[1:])) != len(names) - 1:
         problems.append("two HDUs have one name")
+    if found.hdus[0].record(HEADERS_ALONE):
+        problems.append("it has the headers of an L0 and not its pixels: this is no L0")
     told = found.hdus[0].value("OFNAME")
     if told != path.name and not _is_superseded(path, found.hdus[0]):
         problems.append(f"the file is named {path.name}, its OFNAME is {told}")

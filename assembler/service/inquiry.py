@@ -8,7 +8,7 @@ from assembler.core.instants import SECOND, format_iso, from_unix, is_unix_time,
 from assembler.core.instrument import MOMENTS, Instrument, Snapshot
 from assembler.core.samples import Aggregate, Answers, Sample
 from assembler.core.times import Times, service_moments
-from assembler.errors import TelemetryError
+from assembler.errors import ConfigurationError, InputError, TelemetryError
 from assembler.telemetry.history import History
 
 _APART = SECOND
@@ -43,6 +43,32 @@ class Inquiry:
             findings += doubts
             told.append(instant)
         return Candidate(source=SERVICE, origin="", begin=told[0], end=told[1]), tuple(findings)
+
+    def last_exposure(self, instant: int) -> Candidate:
+        """Ask the exposure service for the begin and end that it told last as of an instant [ns].
+
+        Raises
+        ------
+        ConfigurationError
+            When the YAML does not say which keywords tell both.
+        InputError
+            When there was no begin by then.
+        TelemetryError
+            When the history does not answer.
+        """
+        begin, end = self._instrument.exposure.begin, self._instrument.exposure.end
+        if begin is None or end is None:
+            told = "the YAML names no keyword of the history for the exposure's begin and end (exposure: begin, end)"
+            raise ConfigurationError(f"{self._instrument.name}: {told}, so telemetry alone tells of no exposure")
+        (told_then,) = self._as_of([begin.source, end.source], [instant])
+        if self._failure:
+            raise TelemetryError(self._failure)
+        times = [_service_time(source, told_then.get(source))[0] for source in (begin.source, end.source)]
+        if times[0] is None:
+            sample = told_then.get(begin.source)
+            shown = f"is {sample.value[:60]!a}" if sample else "has no value"
+            raise InputError(f"{begin.source} {shown} as of {format_iso(instant)}, so telemetry tells of no exposure")
+        return Candidate(source=SERVICE, origin="", begin=times[0], end=times[1])
 
     def snapshots(self, times: Times) -> tuple[Answers, tuple[Finding, ...]]:
         """Ask for the last value of every telemetry keyword at each moment, and for the numbers over the exposure."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from assembler.core.exposure import MISSING_CODES, SubFits
 from assembler.core.instants import parse_iso
 from assembler.core.instrument import Instrument, Origin
+from assembler.core.primary import HEADERS_ALONE
 from assembler.errors import InputError
 from assembler.fits.blocks import scan
 from assembler.service.journal_reader import ExposureName, Sighting
@@ -101,6 +102,8 @@ def exposure_of(l0: SubFits, instrument: Instrument) -> ExposureName:
 
 def _made_of(l0: SubFits, instrument: Instrument) -> list[tuple[Origin, str]]:
     """Return the attached origins, each with the path of its sub-FITS."""
+    if l0.hdus[0].record(HEADERS_ALONE):
+        raise InputError(f"{l0.path}: has the headers of an L0 and not its pixels, so it is no L0", path=l0.path)
     values = l0.hdus[0].values()
     made_of = [(o, str(values[o.file_card])) for o in instrument.origins if values.get(o.flag) == "YES" and values.get(o.file_card)]
     if not made_of:
