@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import click
 
 from assembler import __version__, changes, console
+from assembler.announce import announce
+from assembler.announcing import ANNOUNCE, announcing, load_receivers
 from assembler.diff import diff
 from assembler.errors import AssemblerError, ConfigurationError, InputError, TakenError, VerificationError
 from assembler.init import init
@@ -86,6 +88,7 @@ def command() -> None:
 @INSTRUMENT
 @CORRECTIONS
 @click.option("--supersede", metavar="REASON", help="Replace an L0 that is there and differs by a newer version; the old one is kept.")
+@ANNOUNCE
 @JSON
 def assemble(
     inputs: tuple[str, ...],
@@ -96,6 +99,7 @@ def assemble(
     yaml: str | None,
     corrections: str | None,
     supersede: str | None,
+    announce: str | None,
     as_json: bool,
 ) -> int:
     """Make the L0 of one exposure and print its path.
@@ -114,8 +118,9 @@ def assemble(
 
     instrument = load_named(yaml)
     wrong = load_corrections(corrections, yaml, instrument)
+    receivers = load_receivers(announce, yaml)
     found = _find(instrument, inputs, frame)
-    with stopped_by_signals(), lent_history(history, patience) as opened:
+    with stopped_by_signals(), lent_history(history, patience) as opened, announcing(receivers, instrument.name) as announcer:
         target = _out(out, instrument, inputs, frame)
         try:
             outcome = pipeline.assemble(
@@ -131,6 +136,7 @@ def assemble(
                     click.echo(line, err=True)
                 error = error.differing(differing.summary)
             raise error from None
+        announcer.published(outcome.path, version=outcome.version, written=outcome.written, replaced=outcome.replaced)
     plan = outcome.plan
     if as_json:
         told = {"path": str(outcome.path), "made": outcome.made, "version": outcome.version}
@@ -251,6 +257,7 @@ def telemetry() -> None:
     """Look after keyword histories."""
 
 
+command.add_command(announce)
 command.add_command(night)
 command.add_command(diff)
 command.add_command(init)
