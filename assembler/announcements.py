@@ -135,6 +135,8 @@ def _of_way(way: str, receiver: _Receiver) -> Iterator[tuple[Place, str]]:
 def _of_broker(receiver: _Receiver) -> Iterator[tuple[Place, str]]:
     url = receiver.broker or ""
     yield from _of_url(("broker",), url, ("amqp", "amqps", "redis", "rediss"))
+    if "?" in url or "#" in url:
+        yield ("broker",), "expected a URL without ? and #"
     if receiver.password is not None and _password_in(url):
         yield ("password",), "another one stands in the URL; expected one of the two"
     if (receiver.queue is None) == (receiver.exchange is None):

@@ -227,6 +227,7 @@ def _make(batch: _Batch, directory: str) -> dict[str, Any]:
         mine = tuple(task for task in survey.tasks if batch.shard.has(os.path.basename(task.night), task.label))
         survey = replace(survey, tasks=mine)
     out = batch.out if batch.out is not None else Path(directory) / batch.instrument.output
+    batch.announcer.catch_up(out)
     there = batch.l0s(out)
     l0s = ((task, there.get(task.name(batch.instrument).key, ())) for task in survey.tasks)
     tasks = (replace(task, l0=paths[0], others=paths[1:]) if paths else task for task, paths in l0s)

@@ -17,6 +17,7 @@ from assembler.fits.blocks import scan_primary
 from assembler.service.announced_l0 import account_elsewhere
 from assembler.service.announcement_queue import AnnouncementQueue, Standing
 from assembler.service.log import Log
+from assembler.service.meters import Meters
 from assembler.service.sender import Sender
 
 _MOST_OWED = 20_000
@@ -27,6 +28,8 @@ _LOOKING_BACK = 30 * DAY
 """How old an L0 may be that is put in since nobody knows that it was; less than what was sent is remembered for."""
 
 _LOOK = 0.05
+_LOCKED = 2.0
+"""How long a stop waits for a local disk [s]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +53,7 @@ class Announcer:
     clock : callable
         Returns the instant [ns].
     log : Log
-    told : callable
-        Called with a receiver's name and whether it took a message.
+    meters : Meters or None
     """
 
     def __init__(
@@ -62,14 +64,14 @@ class Announcer:
         *,
         clock: Callable[[], int],
         log: Log,
-        told: Callable[[str, bool], None] = lambda _name, _received: None,
+        meters: Meters | None = None,
     ) -> None:
         self._path = path
         self._receivers = tuple(receivers)
         self._instrument = instrument
         self._clock = clock
         self._log = log
-        self._sender = Sender(path, receivers, clock=clock, log=log, on_round=self.mend, told=told)
+        self._sender = Sender(path, receivers, clock=clock, log=log, on_round=self.mend, meters=meters)
         self._queue: AnnouncementQueue | None = None
         self._owed: deque[_Owed] = deque(maxlen=_MOST_OWED)
         self._lock = RLock()
@@ -135,18 +137,18 @@ class Announcer:
         """
         if not self._receivers:
             return
-        with self._lock:
-            try:
+        new = 0
+        try:
+            with self._lock:
                 queue = self._open()
-                since = max(queue.begun() - _SLACK, self._clock() - _LOOKING_BACK)
-                unknown = [found for found in sorted(_l0s(out, since)) if not queue.knows(str(found[1]), found[0])]
-                new = sum(self._put(notice, modified=modified) for modified, final, path in unknown if (notice := self._read(final, path)))
-            except OSError as error:
-                self._fail(OutputError(f"{out}: cannot be read: {error.strerror}"))
-                return
-            except OutputError as error:
-                self._fail(error)
-                return
+            since = max(queue.begun() - _SLACK, self._clock() - _LOOKING_BACK)
+            for modified, final, path in sorted(_l0s(out, since)):  # a file server may be away here; nobody waits for the lock
+                if not queue.knows(str(final), modified) and (notice := self._read(final, path)):
+                    new += self._put(notice, modified=modified)
+        except OSError as error:
+            self._fail(OutputError(f"{out}: cannot be read: {error.strerror}"))
+        except OutputError as error:
+            self._fail(error)
         if new:
             self._log.info("announcements_caught_up", l0s=new)
 
@@ -199,10 +201,13 @@ class Announcer:
     def close(self) -> bool:
         """Stop sending, and let go of the queue; return whether no thread is left."""
         is_done = self._sender.stop()
-        with self._lock:
-            if self._queue:
-                self._queue.close()
-                self._queue = None
+        if self._lock.acquire(timeout=_LOCKED):
+            try:
+                if self._queue:
+                    self._queue.close()
+                    self._queue = None
+            finally:
+                self._lock.release()
         return is_done
 
     def _put(self, notice: Notice, *, modified: int | None = None, message: str | None = None) -> bool:

@@ -12,6 +12,7 @@ from assembler.errors import DeliveryError, InputError, OutputError
 from assembler.service.announced_l0 import account_of
 from assembler.service.announcement_queue import AnnouncementQueue, Entry, SendingLock
 from assembler.service.log import Log
+from assembler.service.meters import Meters
 from assembler.service.receivers import Way, way_to
 
 POLL = 1.0
@@ -42,8 +43,7 @@ class Sender:
         Whether to try each receiver at once, however lately it failed.
     on_round : callable
         Called about once a second.
-    told : callable
-        Called with the receiver's name and whether it took a message.
+    meters : Meters or None
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Sender:
         ways: Callable[[Receiver], Way] = way_to,
         is_urged: bool = False,
         on_round: Callable[[], None] = lambda: None,
-        told: Callable[[str, bool], None] = lambda _name, _received: None,
+        meters: Meters | None = None,
     ) -> None:
         self._path = path
         self._receivers = tuple(receivers)
@@ -67,7 +67,7 @@ class Sender:
         self._ways = {receiver.name: ways(receiver) for receiver in receivers}
         self._untried = {receiver.name for receiver in receivers} if is_urged else set()
         self._on_round = on_round
-        self._told = told
+        self._meters = meters
         self._queue: AnnouncementQueue | None = None
         self._owed: dict[str, int] = {}
         self._not_made: dict[int, tuple[int, int]] = {}
@@ -163,7 +163,7 @@ class Sender:
         self._owed[receiver.name] = entry.number
         queue.received(receiver, entry.number)
         del self._owed[receiver.name]
-        self._told(receiver.name, True)
+        self._count(receiver, received=True)
         if standing.attempts:
             self._log.info("receiver_answers_again", receiver=receiver.name)
         self._log.info("announced", receiver=receiver.name, about=entry.notice.event, id=entry.id, path=entry.notice.path)
@@ -174,7 +174,7 @@ class Sender:
         attempts, reason = before.attempts + 1, str(error)
         again = self._clock() + pause_after(attempts, self._chance(), refused=not error.retry)
         queue.failed(receiver, attempts, again, reason, refused=not error.retry)
-        self._told(receiver.name, False)
+        self._count(receiver, received=False)
         if error.retry and (not before.attempts or before.refused):
             self._log.warning("receiver_failed", receiver=receiver.name, reason=reason, waiting=before.waiting)
         elif not error.retry and not before.refused:
@@ -193,6 +193,10 @@ class Sender:
             self._not_made.pop(entry.number, None)
             self.nudge()
 
+    def _count(self, receiver: Receiver, *, received: bool) -> None:
+        if self._meters:
+            self._meters.announced(receiver.name, received=received)
+
     def _run(self) -> None:
         """Look after the queue and make messages; once this process is the one that sends, begin a thread for each receiver."""
         lock = SendingLock(self._path)
@@ -210,10 +214,12 @@ class Sender:
 
     def _round(self, lock: SendingLock) -> float:
         self._on_round()
-        if not lock.take():
-            return POLL
         self.open()
         assert self._queue
+        if self._meters:
+            self._meters.announcements_waiting({r.name: self._queue.standing(r).waiting for r in self._receivers})
+        if not lock.take():
+            return POLL
         if len(self._threads) == 1:
             for receiver in self._receivers:
                 self._threads.append(threading.Thread(target=self._serve, args=(receiver,), name=receiver.name, daemon=True))
