@@ -49,7 +49,13 @@ class Server:
     def start(self) -> None:
         with (self.work / "told").open("ab") as told:
             self._process = subprocess.Popen(
-                self.command(), env=self.environment(), cwd=self.work, stdout=told, stderr=told, stdin=subprocess.DEVNULL, start_new_session=True
+                self.command(),
+                env=self.environment(),
+                cwd=self.work,
+                stdout=told,
+                stderr=told,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
             )
 
         def is_ready() -> bool:

@@ -4,7 +4,7 @@ import ssl
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from importlib.util import find_spec
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -42,8 +42,10 @@ class Broker:
         self, way: ToBroker, timeout: float, reading: Callable[[Secret], str], steady: Callable[[], float] = time.monotonic
     ) -> None:
         for module in ("kombu", *(["redis"] if way.url.startswith("redis") else [])):
-            if find_spec(module) is None:
-                raise ConfigurationError(f"announcing to {way.shown} needs {module}; install l0-assembler[broker]")
+            try:
+                import_module(module)
+            except ImportError as error:
+                raise ConfigurationError(f"announcing to {way.shown} needs {module} ({error}); install l0-assembler[broker]") from error
         self._way = way
         self._timeout = timeout
         self._reading = reading
@@ -57,14 +59,14 @@ class Broker:
         """Send a message, and wait until the broker says that it has it."""
         try:
             if self._connection is not None and self._steady() - self._used > _IDLE:
-                self._close()
+                self.close()
             self._publish(message, identity)
             self._used = self._steady()
         except DeliveryError:
-            self._close()
+            self.close()
             raise
         except Exception as error:  # noqa: BLE001 - when a connection is lost, libraries of brokers raise whatever comes
-            self._close()
+            self.close()
             secrets = [self._password, urlsplit(self._way.url).password or ""]
             told = redacted(f"{type(error).__name__}: {error}", secrets)
             raise DeliveryError(as_line(f"{self._way.shown}: {told}", _LONGEST_TOLD)) from None
@@ -86,7 +88,8 @@ class Broker:
         """Publish once; a message that no queue takes is among those that were returned afterwards."""
         self._returned.clear()
         connection = self._connected()
-        producer = connection.Producer(on_return=self._was_returned, auto_declare=False)
+        is_amqp = self._way.url.startswith("amqp")  # nobody else tells of messages that no queue takes
+        producer = connection.Producer(on_return=self._was_returned if is_amqp else None, auto_declare=False)
         producer.publish(
             message,
             exchange=self._way.exchange,
@@ -94,7 +97,7 @@ class Broker:
             content_type="application/json",
             content_encoding="utf-8",
             delivery_mode="persistent",
-            mandatory=True,
+            mandatory=is_amqp,
             message_id=identity,
             timeout=self._timeout,
             confirm_timeout=self._timeout,
@@ -122,7 +125,8 @@ class Broker:
         connection.connect()
         return connection
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Let go of the connection."""
         connection, self._connection = self._connection, None
         if connection is not None:
             with suppress(Exception):

@@ -42,6 +42,9 @@ class Way(Protocol):
     def stop(self) -> None:
         """Have what is being sent end soon; what the receiver made of it does not count."""
 
+    def close(self) -> None:
+        """Let go of what is open, in the thread that sent."""
+
 
 def way_to(receiver: Receiver, environment: Mapping[str, str] = os.environ) -> Way:
     """Return the way to a receiver; nothing is opened yet."""
@@ -106,6 +109,8 @@ class _File:
     def stop(self) -> None:
         """Do nothing: a line is written at once."""
 
+    close = stop
+
     def _add(self, descriptor: int, line: bytes) -> None:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
@@ -147,6 +152,9 @@ class _Webhook:
         if connection is not None and connection.sock is not None:
             with suppress(OSError):
                 connection.sock.shutdown(2)
+
+    def close(self) -> None:
+        """Do nothing: each message has a connection of its own."""
 
     def _post(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, str]:
         parts = urlsplit(self._way.url)
@@ -219,6 +227,9 @@ class _Command:
 
     def stop(self) -> None:
         self._is_stopped = True
+
+    def close(self) -> None:
+        """Do nothing: each program was waited for."""
 
     def _wait(self, process: int, errors: int) -> tuple[int | None, str]:
         """Wait until a process ends, or has to; return how it ended, and the end of what it said."""

@@ -239,6 +239,7 @@ class Sender:
             pause = self._guarded(lambda: self.send_one(receiver))
             if pause:
                 self._wait(seen, pause)
+        self._ways[receiver.name].close()
 
     def _guarded(self, step: Callable[[], float]) -> float:
         """Do something of which nothing ends the thread."""
