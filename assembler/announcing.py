@@ -32,8 +32,8 @@ class Aside(Silent):
 
     def error(self, event: str, **fields: Any) -> None:
         """Say why."""
-        del event
-        click.echo(f"announcements: {console.one_line(str(fields.get('reason', '')))}", err=True)
+        if event != "receiver_refused":
+            click.echo(f"announcements: {console.one_line(str(fields.get('reason', '')))}", err=True)
 
     def exception(self, event: str, **fields: Any) -> None:
         """Say what kind of defect it is."""
@@ -92,9 +92,11 @@ def announcing(receivers: "Sequence[Receiver]", instrument: str) -> "Iterator[An
 
 def waiting_line(standings: "Sequence[Standing]") -> str:
     """Say in one line how many wait for whom, and why; empty where nothing does."""
-    told = [
-        f"{s.waiting} wait for {s.receiver.name} ({s.error or 'not sent yet'}{', for good' if s.refused else ''})"
-        for s in standings
-        if s.waiting
-    ]
+    told = []
+    for standing in standings:
+        name, why = standing.receiver.name, standing.error or "not sent yet"
+        if standing.refused:
+            why = f"refused for good: {why}; `assembler announce --skip {name}` gives it up"
+        if standing.waiting:
+            told.append(f"{standing.waiting} wait for {name} ({why})")
     return console.one_line("; ".join(told))

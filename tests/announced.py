@@ -26,8 +26,8 @@ def receiver(name: str = "log", **changes) -> Receiver:
 class Told:
     """A way that keeps what it got; ``answers`` are called in turn before it keeps a message, and may raise."""
 
-    def __init__(self, answers: Iterator[Callable[[], None]] = itertools.repeat(lambda: None)) -> None:
-        self.answers = answers
+    def __init__(self, answers: Iterator[Callable[[], None]] | None = None) -> None:
+        self.answers = answers or itertools.repeat(lambda: None)
         self.got: list[str] = []
 
     def send(self, message: str, identity: str) -> None:

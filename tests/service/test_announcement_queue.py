@@ -141,9 +141,13 @@ def test_a_queue_that_was_moved_away_is_noticed(path, queue):
 def test_a_full_disk_is_one_clear_error_and_nothing_is_half_put(queue):
     (pages,) = queue._connection.execute("PRAGMA page_count").fetchone()
     queue._connection.execute(f"PRAGMA max_page_count = {pages}")
-    with pytest.raises(OutputError, match="no room left for announcements"):
+
+    def fill() -> None:
         for n in range(10_000):
             queue.put(notice(n, written="x" * 500), NOW)
+
+    with pytest.raises(OutputError, match="no room left for announcements"):
+        fill()
     queue._connection.execute("PRAGMA max_page_count = 1000000")
     told = waiting(queue, LOG)
     assert told == [notice(n, written="x" * 500).id for n in range(len(told))]

@@ -122,7 +122,7 @@ def test_what_no_queue_takes_is_not_received(rabbitmq, way):
     with Connection(rabbitmq.url) as connection:
         exchange(connection.default_channel).declare()
         broker = way(rabbitmq, exchange="l0", routing_key="kpf.published")
-        with pytest.raises(DeliveryError, match="no queue takes it: exchange 'l0', routing key 'kpf.published'"):
+        with pytest.raises(DeliveryError, match=r"no queue takes it: exchange 'l0', routing key 'kpf\.published'"):
             broker.send(MESSAGE, "1")
         Queue("bound", exchange, "kpf.*", durable=True)(connection.default_channel).declare()
     broker.send(MESSAGE, "1")
@@ -130,7 +130,7 @@ def test_what_no_queue_takes_is_not_received(rabbitmq, way):
 
 
 def test_an_exchange_that_is_not_there_is_told_and_a_queue_that_is_another_kind_is_used_as_it_is(rabbitmq, way):
-    with pytest.raises(DeliveryError, match="NOT_FOUND.*no exchange 'nowhere'"):
+    with pytest.raises(DeliveryError, match=r"NOT_FOUND.*no exchange 'nowhere'"):
         way(rabbitmq, exchange="nowhere", routing_key="x").send(MESSAGE, "1")
     with Connection(rabbitmq.url) as connection:
         Queue("bounded", durable=True, max_length=5)(connection.default_channel).declare()
