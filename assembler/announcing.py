@@ -40,6 +40,19 @@ class Aside(Silent):
         self.error(event, reason=f"a bug in the assembler: {type(fields.get('exc_info')).__name__}")
 
 
+class Nobody:
+    """Announces nothing, where nobody is to be told; so most commands need none of what announcing needs."""
+
+    def published(self, path: Path, *, version: int, written: str, replaced: Path | None = None) -> None:
+        """Do nothing."""
+
+    def archived(self, l0: Path, url: str, *, size: int, sha256: str) -> None:
+        """Do nothing."""
+
+    def catch_up(self, out: Path) -> None:
+        """Do nothing."""
+
+
 def load_receivers(announce: str | None, yaml: str | None) -> "tuple[Receiver, ...]":
     """Return who is told, by the YAML that was named, or the one beside the instrument's YAML, where it is there."""
     from assembler.config import default_instrument
@@ -62,22 +75,25 @@ def queue_beside(journal: Path) -> str:
 
 
 @contextmanager
-def announcing(receivers: "Sequence[Receiver]", instrument: str) -> "Iterator[Announcer]":
+def announcing(receivers: "Sequence[Receiver]", instrument: str) -> "Iterator[Announcer | Nobody]":
     """Lend what announces; at the end what waits is sent for some seconds, and the rest stays in the queue, which is said.
 
     Whatever is wrong with the queue or a receiver is said on standard error, and costs nothing else.
     """
+    if not receivers:
+        yield Nobody()
+        return
     from assembler.service.announcer import Announcer
     from assembler.service.journal_file import check_place
     from assembler.service.mounts import read_mountinfo
 
     queue = queue_beside(default_journal(instrument, os.environ, Path.home()))
-    if receivers:
-        try:
-            check_place(queue, read_mountinfo())
-        except ConfigurationError as error:
-            click.echo(f"announcements: {console.one_line(str(error))} ($XDG_STATE_HOME); nobody is told", err=True)
-            receivers = ()
+    try:
+        check_place(queue, read_mountinfo())
+    except ConfigurationError as error:
+        click.echo(f"announcements: {console.one_line(str(error))} ($XDG_STATE_HOME); nobody is told", err=True)
+        yield Nobody()
+        return
     announcer = Announcer(queue, receivers, instrument, clock=time.time_ns, log=Aside())
     try:
         yield announcer

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from assembler import __version__, console
-from assembler.announcing import ANNOUNCE, announcing, load_receivers
+from assembler.announcing import ANNOUNCE, Nobody, announcing, load_receivers
 from assembler.errors import AssemblerError, ConfigurationError, InputError
 from assembler.options import CORRECTIONS, HISTORY, INSTRUMENT, JSON, duration, load_corrections, load_named, stopped_by_signals
 
@@ -204,7 +204,7 @@ class _Batch:
     rate: float | None
     paths: bool
     tally: "Tally"
-    announcer: "Announcer"
+    announcer: "Announcer | Nobody"
 
 
 def _make(batch: _Batch, directory: str) -> dict[str, Any]:

@@ -112,6 +112,7 @@ def watch(
             told.info("answering", address=listen, port=server.port)
         announcer = Announcer(queue_beside(kept_in), receivers, instrument.name, clock=time.time_ns, log=told, meters=meters)
         stack.callback(announcer.close)
+        announcer.open()
         wake = threading.Event()
         identity = lambda: this_process(__version__, time.time_ns())  # noqa: E731 - two words need no name of their own
         keeper = Keeper(target, identity, told, wake.set)

@@ -193,6 +193,16 @@ def test_a_queue_that_cannot_be_written_costs_a_warning_and_the_next_run_heals_i
     assert len(got()) == 1
 
 
+def test_a_queue_on_a_network_disk_costs_a_warning_and_nobody_is_told(assemble, told, got, tmp_path, monkeypatch):
+    (tmp_path / "mountinfo").write_text("1 0 0:1 / / rw - nfs4 server:/ rw\n")
+    monkeypatch.setattr("assembler.service.mounts.MOUNTINFO", tmp_path / "mountinfo")
+    code, _, said = assemble(told())
+    assert code == 0
+    assert "is on a network file system (nfs4)" in said.splitlines()[0]
+    assert "nobody is told" in said.splitlines()[0]
+    assert got() == []
+
+
 def test_a_night_is_announced_in_order_and_run_again_nothing_is_announced_twice(call, tmp_path, told, got):
     night = kpf_night.make_night(tmp_path / "more", exposures=6, shape=(8, 6))
     words = ("night", night.directory, "--out", tmp_path / "l0", "--jobs", 2, "--announce", told())

@@ -7,6 +7,7 @@ from textwrap import dedent
 import pytest
 from click import Group
 
+from assembler import announcements
 from assembler.cli import command
 from assembler.core.findings import CODES
 from assembler.corrections import _Correction, _Document, load_corrections
@@ -22,7 +23,10 @@ def test_every_finding_is_documented_as_it_is():
     assert len([r for r in rows if r[0] in CODES]) == len(CODES)
 
 
-@pytest.mark.parametrize(("document", "page"), [(InstrumentModel, "instrument-yaml.md"), (_Document, "corrections.md")])
+@pytest.mark.parametrize(
+    ("document", "page"),
+    [(InstrumentModel, "instrument-yaml.md"), (_Document, "corrections.md"), (announcements._Document, "announcing.md")],
+)
 def test_every_key_of_the_yaml_is_documented(document, page):
     text = (DOCS / page).read_text()
     models, names = [document], set()

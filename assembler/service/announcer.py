@@ -77,6 +77,11 @@ class Announcer:
         self._lock = RLock()
         self.failure = ""
 
+    def open(self) -> None:
+        """Open the queue, so that it is there since now: a standby has to know what to announce once it takes over."""
+        if self._receivers:
+            self.standings()
+
     def published(self, path: Path, *, version: int, written: str, replaced: Path | None = None) -> None:
         """Announce that a version of an L0 is there under its final name, unless that was done.
 

@@ -1,21 +1,22 @@
 """The ways to a receiver: a file, a webhook, a command, a message broker. Each takes one message, or tells why it did not."""
 
 import errno
-import http.client
 import os
 import signal
-import ssl
 import stat
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from select import POLLIN, poll
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 from assembler.core.announcements import Receiver, Secret, ToBroker, ToCommand, ToFile, ToWebhook, redacted
 from assembler.core.lines import as_line
 from assembler.errors import DeliveryError
+
+if TYPE_CHECKING:
+    from http.client import HTTPConnection
 
 _LONGEST_TOLD = 300
 """Characters of what a receiver says about a message that it does not take."""
@@ -130,9 +131,11 @@ class _Webhook:
         self._way = way
         self._timeout = timeout
         self._environment = environment
-        self._connection: http.client.HTTPConnection | None = None
+        self._connection: HTTPConnection | None = None
 
     def send(self, message: str, identity: str) -> None:
+        from http.client import HTTPException
+
         del identity
         secrets: list[str] = []
         try:
@@ -142,7 +145,7 @@ class _Webhook:
                 secrets += [value, value.rpartition(" ")[2]]
                 headers[name] = value
             status, told = self._post(message.encode(), headers)
-        except (OSError, http.client.HTTPException, ValueError) as error:
+        except (OSError, HTTPException, ValueError) as error:
             raise DeliveryError(self._told(_words(error), secrets)) from None
         if not 200 <= status < 300:
             raise DeliveryError(self._told(f"answered {status} {told}".rstrip(), secrets), retry=status not in _FOR_GOOD)
@@ -157,14 +160,17 @@ class _Webhook:
         """Do nothing: each message has a connection of its own."""
 
     def _post(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, str]:
+        import ssl  # these two take longer to import than all else here
+        from http.client import HTTPConnection, HTTPSConnection
+
         parts = urlsplit(self._way.url)
         host = parts.hostname or ""
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         if parts.scheme == "https":
             context = ssl.create_default_context()
-            self._connection = http.client.HTTPSConnection(host, parts.port, timeout=self._timeout, context=context)
+            self._connection = HTTPSConnection(host, parts.port, timeout=self._timeout, context=context)
         else:
-            self._connection = http.client.HTTPConnection(host, parts.port, timeout=self._timeout)
+            self._connection = HTTPConnection(host, parts.port, timeout=self._timeout)
         try:
             self._connection.request("POST", target, body=body, headers=dict(headers))
             answer = self._connection.getresponse()

@@ -1,6 +1,8 @@
 """Real message brokers: what is there outlasts a hard stop, and comes in order after one that lasts for a while."""
 
 import json
+import socket
+import sys
 import threading
 
 import pytest
@@ -12,9 +14,10 @@ from watching import wait_for
 
 from assembler.core.announcements import Secret, ToBroker
 from assembler.core.instants import SECOND
-from assembler.errors import DeliveryError
+from assembler.errors import ConfigurationError, DeliveryError
 from assembler.service.announcement_queue import AnnouncementQueue
 from assembler.service.broker import Broker
+from assembler.service.receivers import way_to
 from assembler.service.sender import Sender
 
 MESSAGE = json.dumps({"id": "1"})
@@ -148,8 +151,6 @@ def test_a_password_is_told_to_nobody_else(server, way):
 
 
 def test_a_server_that_accepts_and_says_nothing_is_given_up(tmp_path):
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as silent:
         taken = []
         accepting = threading.Thread(target=lambda: taken.append(silent.accept()))
@@ -159,3 +160,10 @@ def test_a_server_that_accepts_and_says_nothing_is_given_up(tmp_path):
             Broker(ToBroker(url=url, queue="q"), 0.3, lambda secret: secret.value).send(MESSAGE, "1")
         accepting.join()
         taken[0][0].close()
+
+
+@pytest.mark.parametrize(("url", "module"), [("amqp://x/", "kombu"), ("redis://x/", "redis")])
+def test_without_the_extra_one_clear_message_says_which_to_install(monkeypatch, url, module):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ConfigurationError, match=rf"announcing to {url[:-1]} needs {module} .*; install l0-assembler\[broker\]"):
+        way_to(receiver(way=ToBroker(url=url, queue="q")))
