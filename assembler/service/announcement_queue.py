@@ -8,7 +8,7 @@ import fcntl
 import os
 import sqlite3
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from threading import RLock
@@ -203,7 +203,7 @@ class AnnouncementQueue:
             return gone
 
     def is_in_place(self) -> bool:
-        """Tell whether the file is still the one that others find."""
+        """Tell whether the file is still the one that others find, and is not known to be damaged; otherwise it is to be opened again."""
         try:
             return os.stat(self.path).st_ino == self._inode
         except OSError:
@@ -259,13 +259,13 @@ class AnnouncementQueue:
 
     @contextmanager
     def _reading(self) -> Iterator[Any]:
-        with self._lock, _told(self.path):
+        with self._lock, _told(self.path, self._was_damaged):
             yield self._connection.execute
 
     @contextmanager
     def _writing(self) -> Iterator[Any]:
         """Do something as one transaction."""
-        with self._lock, _told(self.path):
+        with self._lock, _told(self.path, self._was_damaged):
             ask = self._connection.execute
             ask("BEGIN IMMEDIATE")
             try:
@@ -275,6 +275,9 @@ class AnnouncementQueue:
                 with suppress(sqlite3.Error):
                     ask("ROLLBACK")
                 raise
+
+    def _was_damaged(self) -> None:
+        self._inode = -1
 
     def _ask(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         with self._reading() as ask:
@@ -342,7 +345,7 @@ def _alone(path: str) -> Iterator[None]:
 
 
 @contextmanager
-def _told(path: str) -> Iterator[None]:
+def _told(path: str, on_damage: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Turn what SQLite raises into an error that says what to do."""
     try:
         yield
@@ -353,6 +356,7 @@ def _told(path: str) -> Iterator[None]:
         elif code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             what = "another program holds the queue of announcements; close that one"
         elif is_damage(error):
+            on_damage()
             what = "the queue of announcements is damaged; it is moved aside when it is opened again"
         else:
             what = f"the queue of announcements cannot be used: {error}; look after its disk"

@@ -75,12 +75,18 @@ class Announcer:
         self._queue: AnnouncementQueue | None = None
         self._owed: deque[_Owed] = deque(maxlen=_MOST_OWED)
         self._lock = RLock()
+        self._out: Path | None = None
+        self._is_new = False
         self.failure = ""
 
     def open(self) -> None:
         """Open the queue, so that it is there since now: a standby has to know what to announce once it takes over."""
         if self._receivers:
-            self.standings()
+            with self._lock:
+                try:
+                    self._open()
+                except OutputError as error:
+                    self._fail(error)
 
     def published(self, path: Path, *, version: int, written: str, replaced: Path | None = None) -> None:
         """Announce that a version of an L0 is there under its final name, unless that was done.
@@ -95,6 +101,10 @@ class Announcer:
         replaced : Path or None
             Where the L0 is kept that it replaced.
         """
+        self.open()
+        if self._is_new and self._out is not None:  # what waited in the queue that was damaged is told by the L0s
+            self._is_new = False
+            self.catch_up(self._out)
         final = os.path.abspath(path)
         kept = os.path.abspath(replaced) if replaced else ""
         notice = Notice(event="published", path=final, version=version, written=written, instrument=self._instrument, replaced=kept)
@@ -142,6 +152,7 @@ class Announcer:
         """
         if not self._receivers:
             return
+        self._out = out
         new = 0
         try:
             with self._lock:
@@ -237,10 +248,11 @@ class Announcer:
 
     def _open(self) -> AnnouncementQueue:
         if self._queue is None or not self._queue.is_in_place():
-            if self._queue:
-                self._queue.close()
-                self._queue = None
+            before, self._queue = self._queue, None
+            if before:
+                before.close()
             self._queue = AnnouncementQueue(self._path, self._receivers, self._clock())
+            self._is_new = before is not None and self._queue.begun() == 0
             if self._queue.moved_aside:
                 self._log.warning("announcements_moved_aside", path=self._path, to=self._queue.moved_aside)
         return self._queue

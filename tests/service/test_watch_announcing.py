@@ -71,7 +71,7 @@ def test_a_command_that_hangs_holds_up_neither_l0s_nor_the_stop(watched):
 
 def test_a_new_version_is_announced_after_the_one_that_it_supersedes(watched):
     frame = watched.frames[0]
-    watched.write_yaml(0.2)
+    watched.write_yaml(2)
     watched.begin("--announce", announce(watched))
     watched.deliver(frame, but=("red",))
     watched.wait("published", frame=frame, version=1)
@@ -162,3 +162,28 @@ def test_a_standby_that_takes_over_announces_what_the_other_one_published(watche
     other.end()
     assert [told["frame"] for told in got(other)] == [first, second]
     assert got(other)[0]["id"] == got(watched)[0]["id"]
+
+
+def test_a_queue_that_is_damaged_under_way_costs_no_announcement(watched):
+    """What waited in it for the webhook is announced again, to everybody."""
+    first, second, third = watched.frames
+    with hooked() as hook:
+        pass  # nobody is at its port now
+    watched.begin("--announce", announce(watched, f"{{name: hook, webhook: '{hook.url}'}}"))
+    watched.deliver(first)
+    watched.wait("receiver_failed", receiver="hook")
+    watched.deliver(second)
+    wait_for("the second message", lambda: len(got(watched)) == 2)
+    queue = watched.journal.with_suffix(".announcements.sqlite")
+    for companion in ("-wal", "-shm"):
+        queue.with_name(queue.name + companion).unlink()
+    damaged = queue.with_suffix(".damaged")
+    damaged.write_bytes(b"no queue" * 1000)
+    damaged.rename(queue)
+    watched.wait("announcements_moved_aside")
+    watched.deliver(third)
+    with hooked(hook.port) as again:
+        wait_for("the webhook to have all", lambda: len(set(again.ids())) == 3)
+        watched.end()
+    assert in_order_of_first([told["frame"] for told in again.got]) == [first, second, third]
+    assert in_order_of_first([told["frame"] for told in got(watched)]) == [first, second, third]
