@@ -13,6 +13,8 @@ from pathlib import Path
 import click
 
 from assembler import __version__, changes, console
+from assembler.announce import announce
+from assembler.announcing import ANNOUNCE, announcing, load_receivers
 from assembler.diff import diff
 from assembler.errors import AssemblerError, InputError, TakenError, VerificationError
 from assembler.init import init
@@ -81,6 +83,7 @@ def command() -> None:
 @INSTRUMENT
 @CORRECTIONS
 @click.option("--supersede", metavar="REASON", help="Replace an L0 that is there and differs by a newer version; the old one is kept.")
+@ANNOUNCE
 @JSON
 def assemble(
     inputs: tuple[str, ...],
@@ -91,6 +94,7 @@ def assemble(
     yaml: str | None,
     corrections: str | None,
     supersede: str | None,
+    announce: str | None,
     as_json: bool,
 ) -> int:
     """Make the L0 of one exposure and print its path.
@@ -109,8 +113,9 @@ def assemble(
 
     instrument = load_named(yaml)
     wrong = load_corrections(corrections, yaml, instrument)
+    receivers = load_receivers(announce, yaml)
     found = find_inputs(instrument, inputs, frame)
-    with stopped_by_signals(), lent_history(history, patience) as opened:
+    with stopped_by_signals(), lent_history(history, patience) as opened, announcing(receivers, instrument.name) as announcer:
         target = output_directory(out, instrument, inputs, frame)
         try:
             outcome = pipeline.assemble(
@@ -126,6 +131,7 @@ def assemble(
                     click.echo(line, err=True)
                 error = error.differing(differing.summary)
             raise error from None
+        announcer.published(outcome.path, version=outcome.version, written=outcome.written, replaced=outcome.replaced)
     plan = outcome.plan
     if as_json:
         told = {"path": str(outcome.path), "made": outcome.made, "version": outcome.version}
@@ -197,6 +203,7 @@ def telemetry() -> None:
     """Look after keyword histories."""
 
 
+command.add_command(announce)
 command.add_command(night)
 command.add_command(diff)
 command.add_command(init)

@@ -8,6 +8,7 @@
     ├── OutputError           4      the output directory or its disk            when there is room again
     │   └── TakenError        4      another L0 has the name                     no
     ├── TelemetryError        5      the keyword history                         when the server is back
+    ├── DeliveryError         4      a receiver of announcements                 when it is there again
     └── VerificationError     1      an L0 that is not what was planned          no
 
 What an observer should merely know is a finding (`assembler.core.findings`), not an exception.
@@ -105,6 +106,24 @@ class TelemetryError(AssemblerError):
     exit_code = 5
 
     def __init__(self, message: str, *, retry: bool = False) -> None:
+        super().__init__(message)
+        self.retry = retry
+
+
+class DeliveryError(AssemblerError):
+    """A receiver did not take an announcement.
+
+    Parameters
+    ----------
+    message : str
+        Why, without any secret.
+    retry : bool
+        False when it refused this message for good.
+    """
+
+    exit_code = 4
+
+    def __init__(self, message: str, *, retry: bool = True) -> None:
         super().__init__(message)
         self.retry = retry
 

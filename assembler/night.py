@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from assembler import __version__, console
+from assembler.announcing import ANNOUNCE, Nobody, announcing, load_receivers
 from assembler.errors import AssemblerError, ConfigurationError, InputError
 from assembler.options import CORRECTIONS, HISTORY, INSTRUMENT, JSON, duration, load_corrections, load_named, stopped_by_signals
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from assembler.core.instrument import Instrument
     from assembler.core.shards import Shard
     from assembler.reports.tally import Tally
+    from assembler.service.announcer import Announcer
     from assembler.service.night import Order, Result
     from assembler.service.survey import Task
 
@@ -69,6 +71,7 @@ ONLY_MISSING = click.option("--only-missing", is_flag=True, help="Only exposures
 @ONLY_MISSING
 @click.option("--diff", is_flag=True, help="Write nothing; tell what would be otherwise, card by card, and why.")
 @click.option("--supersede", metavar="REASON", help="Replace L0s that are there and differ by newer versions; the old ones are kept.")
+@ANNOUNCE
 @click.option("--report", metavar="FILE", help="Write what came of every exposure there, as a page (.html), JSON (.json) or CSV (.csv).")
 @JSON
 def night(
@@ -89,6 +92,7 @@ def night(
     only_missing: bool,
     diff: bool,
     supersede: str | None,
+    announce: str | None,
     report: str | None,
     as_json: bool,
 ) -> int:
@@ -124,6 +128,7 @@ def night(
         raise ConfigurationError("--diff writes nothing, and --supersede does; look at the one before the other")
     instrument = load_named(yaml)
     wrong = load_corrections(corrections, yaml, instrument)
+    receivers = () if diff else load_receivers(announce, yaml)
     choice = _choice(instrument, frames, since, until, origins)
     directories = _directories(nights)
     seconds = duration("--patience", patience) / 1e9
@@ -155,8 +160,13 @@ def night(
         paths=not as_json,
         tally=Tally(nights=len(directories) > 1),
     )
-    with stopped_by_signals(), open_reports(report, printed=as_json) as reports, _makers(scheduler) as make:
-        all_nights = batch(make=make)
+    with (
+        stopped_by_signals(),
+        announcing(receivers, instrument.name) as announcer,
+        open_reports(report, printed=as_json) as reports,
+        _makers(scheduler) as make,
+    ):
+        all_nights = batch(make=make, announcer=announcer)
         for directory in directories:
             reports.add(_make(all_nights, directory))
         _tell_summary(all_nights.tally)
@@ -194,6 +204,7 @@ class _Batch:
     rate: float | None
     paths: bool
     tally: "Tally"
+    announcer: "Announcer | Nobody"
 
 
 def _make(batch: _Batch, directory: str) -> dict[str, Any]:
@@ -216,6 +227,7 @@ def _make(batch: _Batch, directory: str) -> dict[str, Any]:
         mine = tuple(task for task in survey.tasks if batch.shard.has(os.path.basename(task.night), task.label))
         survey = replace(survey, tasks=mine)
     out = batch.out if batch.out is not None else Path(directory) / batch.instrument.output
+    batch.announcer.catch_up(out)
     there = batch.l0s(out)
     l0s = ((task, there.get(task.name(batch.instrument).key, ())) for task in survey.tasks)
     tasks = (replace(task, l0=paths[0], others=paths[1:]) if paths else task for task, paths in l0s)
@@ -227,6 +239,13 @@ def _make(batch: _Batch, directory: str) -> dict[str, Any]:
     making = batch.make(batch.order(out=out, pacing=pacing), survey.tasks, jobs)
     with show_progress(directory, len(survey.tasks), paths=batch.paths, clock=time.monotonic_ns) as tell, closing(making):
         for result in making:
+            if result.written:
+                batch.announcer.published(
+                    Path(result.path),
+                    version=result.version,
+                    written=result.written,
+                    replaced=Path(result.replaced) if result.replaced else None,
+                )
             tell(result)
             batch.tally.add(result)
             results.append(_as_kept(result))

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 import click
 
 from assembler import __version__
+from assembler.announcing import ANNOUNCE, load_receivers, queue_beside
 from assembler.errors import ConfigurationError, OutputError
 from assembler.options import CORRECTIONS, HISTORY, INSTRUMENT, JOURNAL, default_journal, duration, load_corrections, load_named
 
 if TYPE_CHECKING:
     from assembler.core.instrument import Instrument
+    from assembler.service.announcer import Announcer
     from assembler.service.log import Log
     from assembler.service.maker import Setup
     from assembler.service.signs import Signs
@@ -42,6 +44,7 @@ _PATIENCE = 2.0
 @JOURNAL
 @INSTRUMENT
 @CORRECTIONS
+@ANNOUNCE
 @click.option("--one-night/--nights", default=None, help="What the first argument is [default: what the first sub-FITS in it tell].")
 @click.option("--standby/--no-standby", default=True, help="Wait while another watcher has DIR [default], or exit.")
 @click.option("--inotify/--no-inotify", default=None, help="Be woken by inotify or not [default: on local file systems].")
@@ -60,6 +63,7 @@ def watch(
     journal: str | None,
     yaml: str | None,
     corrections: str | None,
+    announce: str | None,
     one_night: bool | None,
     standby: bool,
     inotify: bool | None,
@@ -78,6 +82,7 @@ def watch(
     assembler watch /data --out /archive/l0 --history sqlite:///history.db --listen 127.0.0.1:9464
     """  # noqa: D301 - click's own mark for lines that are not to be joined
     from assembler.events import LogFile, configure
+    from assembler.service.announcer import Announcer
     from assembler.service.claims import this_process
     from assembler.service.health import Health
     from assembler.service.health_server import HealthServer, read_address
@@ -92,6 +97,7 @@ def watch(
 
     setup = _read(yaml, corrections)
     instrument = setup.instrument
+    receivers = load_receivers(announce, yaml)
     target = Path(os.path.abspath(out if out is not None else Path(place) / instrument.output))
     kept_in = Path(journal) if journal else default_journal(instrument.name, os.environ, Path.home())
     _within(_PATIENCE, lambda: _check_places(place, target, instrument))
@@ -104,6 +110,9 @@ def watch(
         if listen:
             server = stack.enter_context(HealthServer(*read_address(listen), health, meters, log=told))
             told.info("answering", address=listen, port=server.port)
+        announcer = Announcer(queue_beside(kept_in), receivers, instrument.name, clock=time.time_ns, log=told, meters=meters)
+        stack.callback(announcer.close)
+        announcer.open()
         wake = threading.Event()
         identity = lambda: this_process(__version__, time.time_ns())  # noqa: E731 - two words need no name of their own
         keeper = Keeper(target, identity, told, wake.set)
@@ -121,6 +130,7 @@ def watch(
                 Signs(meters, health),
                 one_night,
                 keeper.is_first,
+                announcer,
             ),
             lambda: _read(yaml, corrections),
             Parts(
@@ -155,6 +165,7 @@ def _opening(
     signs: "Signs",
     is_night: bool | None,
     is_first: Callable[[], bool],
+    announcer: "Announcer",
 ) -> "Callable[[Callable[[], bool]], Watcher]":
     """Return what opens the watcher; a history that is wrong, and not merely away, is an error before."""
     from assembler.fits.writer import remove_abandoned
@@ -178,6 +189,8 @@ def _opening(
                 told = "never had a watcher, and the journal knows L0s there; is it mounted?"
                 raise OutputError(f"{out}: {told} If it was emptied on purpose, begin with another journal ({journal})")
             diary.begin()
+            announcer.catch_up(out)
+            announcer.start()
             watcher = Watcher(
                 setup,
                 Path(place),
@@ -192,6 +205,7 @@ def _opening(
                 signs=signs,
                 is_night=is_night,
                 may_go_on=may_go_on,
+                announcer=announcer,
             )
             opened.pop_all()
         return watcher

@@ -7,7 +7,7 @@ from textwrap import dedent
 import pytest
 from click import Group
 
-from assembler import archive_rules
+from assembler import announcements, archive_rules
 from assembler.cli import command
 from assembler.core.findings import CODES
 from assembler.core.rules import rule_names
@@ -26,7 +26,12 @@ def test_every_finding_is_documented_as_it_is():
 
 @pytest.mark.parametrize(
     ("document", "page"),
-    [(InstrumentModel, "instrument-yaml.md"), (_Document, "corrections.md"), (archive_rules._Document, "archive-rules.md")],
+    [
+        (InstrumentModel, "instrument-yaml.md"),
+        (_Document, "corrections.md"),
+        (announcements._Document, "announcing.md"),
+        (archive_rules._Document, "archive-rules.md"),
+    ],
 )
 def test_every_key_of_the_yaml_is_documented(document, page):
     text = (DOCS / page).read_text()

@@ -163,7 +163,7 @@ def open_file(path: str, now: int) -> Opened:
         connection = _open_sound(path) if there else None
         if connection is None:
             if any(os.path.lexists(path + companion) for companion in _COMPANIONS):
-                aside = _move_aside(path, now)
+                aside = move_aside(path, now)
             _make(path)
             with told(path):
                 connection = _prepared(connect(path, "rw"))
@@ -254,7 +254,7 @@ def _make(path: str) -> None:
     _sync(os.path.dirname(path))
 
 
-def _move_aside(path: str, now: int) -> str:
+def move_aside(path: str, now: int) -> str:
     """Move a file with all that belongs to it out of the way, and return its new name."""
     stamp = format_iso(now, digits=0).replace("-", "").replace(":", "")
     number, name = 1, f"{path}.corrupt-{stamp}"

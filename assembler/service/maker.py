@@ -11,6 +11,7 @@ from assembler.core.instrument import Instrument
 from assembler.core.readiness import Flight
 from assembler.core.settling import Signature
 from assembler.errors import InputError, TakenError
+from assembler.service.announcer import Announcer
 from assembler.service.diary import Diary
 from assembler.service.finder import Found, find_paths
 from assembler.service.journal_l0s import read_l0
@@ -73,6 +74,7 @@ class Maker:
         Returns the instant [ns] that is DATE.
     signature : callable
         Returns the signature with which a sub-FITS was settled.
+    announcer : Announcer or None
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class Maker:
         version: str,
         clock: Callable[[], int],
         signature: Callable[[str], Signature | None],
+        announcer: Announcer | None = None,
     ) -> None:
         self._instrument = setup.instrument
         self._corrections = setup.corrections
@@ -94,6 +97,7 @@ class Maker:
         self._version = version
         self._clock = clock
         self._signature = signature
+        self._announcer = announcer
 
     def make(self, order: Order, log: Log) -> Outcome:
         """Make an L0 and note it.
@@ -109,6 +113,8 @@ class Maker:
         self._diary.note(name, "assembling")
         log.debug("assembling", origins=list(order.flight.origins))
         outcome = self._assemble(order, self._find(order))
+        if self._announcer:  # before it is noted as done, so that what is noted was put in
+            self._announcer.published(outcome.path, version=outcome.version, written=outcome.written, replaced=outcome.replaced)
         counts = Counter(f.severity for f in outcome.plan.findings)
         detail = f"version {outcome.version}" if outcome.made else "it was there already, and is the same"
         self._diary.note(

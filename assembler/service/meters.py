@@ -39,6 +39,8 @@ METRICS: dict[str, tuple[str, str]] = {
     "assembler_journal_up": ("gauge", "1 when the journal can be written."),
     "assembler_rounds": ("counter", "Rounds over the input directory that ended."),
     "assembler_round_age_seconds": ("gauge", "Seconds since a round ended, or since the start."),
+    "assembler_announcements": ("counter", "Attempts to announce something to a receiver, by result: received, or failed."),
+    "assembler_announcements_waiting": ("gauge", "Announcements that a receiver does not have yet."),
     "assembler_lost_events": ("counter", "Events that the log did not take, because its disk is full or its reader is gone."),
 }  # fmt: skip
 """Name, type and meaning of each metric, as docs/metrics.md lists them; the samples of a counter end in ``_total``."""
@@ -53,6 +55,7 @@ _FAILURES: tuple[tuple[type[BaseException], str], ...] = (
     (ConfigurationError, "configuration"), (InputError, "input"), (OutputError, "output"), (TelemetryError, "telemetry"),
     (VerificationError, "verification"), (BaseException, "bug"),
 )  # fmt: skip
+_ANNOUNCED = ("received", "failed")
 _SEVERITIES = ("info", "warning", "error")
 _OTHER = "other"
 
@@ -75,6 +78,8 @@ class Meters:
         self._published: Counter[str] = Counter()
         self._failures: Counter[str] = Counter()
         self._findings: Counter[tuple[str, str]] = Counter()
+        self._announced: Counter[tuple[str, str]] = Counter()
+        self._waiting: dict[str, int] = {}
         self._buckets = [0] * (len(BUCKETS) + 1)
         self._seconds = 0.0
         self._round_ended = clock()
@@ -129,6 +134,16 @@ class Meters:
         kind = next(kind for cls, kind in _FAILURES if isinstance(error, cls))
         with self._lock:
             self._failures[kind] += 1
+
+    def announced(self, receiver: str, *, received: bool) -> None:
+        """Count an attempt to announce something."""
+        with self._lock:
+            self._announced[receiver, "received" if received else "failed"] += 1
+
+    def announcements_waiting(self, by_receiver: Mapping[str, int]) -> None:
+        """Remember how many announcements wait for each receiver."""
+        with self._lock:
+            self._waiting = dict(by_receiver)
 
     def round_ended(self) -> None:
         """Count a round."""
@@ -191,6 +206,11 @@ class Meters:
                 "assembler_l0s": (("kind",), {(kind,): float(self._published[kind]) for kind in _PUBLISHED}),
                 "assembler_findings": (("code", "severity"), {pair: float(self._findings[pair]) for pair in codes}),
                 "assembler_failures": (("kind",), {(kind,): float(self._failures[kind]) for _, kind in _FAILURES}),
+                "assembler_announcements": (
+                    ("receiver", "result"),
+                    {(name, result): float(self._announced[name, result]) for name in self._waiting for result in _ANNOUNCED},
+                ),
+                "assembler_announcements_waiting": (("receiver",), {(name,): float(n) for name, n in self._waiting.items()}),
             }
             counters = (name for name, (kind, _) in METRICS.items() if kind == "counter" and name not in labelled)
             plain = {name: float(self._counts[name]) for name in counters}

@@ -86,6 +86,8 @@ class Result:
     path : str
         Of its L0; empty where it failed.
     version : int
+    written, replaced : str
+        DATE of its L0, and where the one is kept that it replaced now; empty where nothing was written, or replaced.
     findings : mapping of str to int
         How many of each severity.
     codes : mapping of str to int
@@ -108,6 +110,8 @@ class Result:
     state: State
     path: str = ""
     version: int = 0
+    written: str = ""
+    replaced: str = ""
     findings: dict[str, int] = field(default_factory=dict)
     codes: dict[str, int] = field(default_factory=dict)
     worst: tuple[Finding, ...] = ()
@@ -209,6 +213,8 @@ def _assemble(task: Task, making: Making, order: Order, pace: Pace) -> Result:
         state="same" if not outcome.made else "superseded" if outcome.replaced else "made",
         path=str(outcome.path),
         version=outcome.version,
+        written=outcome.written,
+        replaced=str(outcome.replaced or ""),
         size=os.stat(outcome.path).st_size if outcome.made else 0,
         exit_code=1 if has_errors(findings) else 0,
         **_told(findings),

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from assembler.core.candidates import Candidate, by_trust
-from assembler.core.cards import read_records
+from assembler.core.cards import read_record, read_records
 from assembler.core.corrections import (
     CorrectedExposure,
     Correction,
@@ -48,6 +48,8 @@ class Outcome:
         Its L0VER.
     replaced : Path or None
         Where the L0 is kept that this one replaced.
+    written : str
+        Its DATE.
     """
 
     path: Path
@@ -55,6 +57,7 @@ class Outcome:
     made: bool
     version: int = 1
     replaced: Path | None = None
+    written: str = ""
 
 
 def plan_exposure(
@@ -281,7 +284,7 @@ def _make(
     if standing_l0(path) != standing:
         return None  # it was replaced while it was compared
     if difference is None:
-        return Outcome(path=path, plan=concluded, made=False, version=standing.version)
+        return Outcome(path=path, plan=concluded, made=False, version=standing.version, written=standing.written)
     if reason is None:
         told = f"{path} exists and is not what would be made now; an L0 is never overwritten"
         raise TakenError(told, path=str(path), difference=str(difference)) from difference
@@ -319,10 +322,19 @@ def _write(plan: Plan, directory: Path, standing: Standing | None, verified: Cal
             verify_plan(target.path, plan, sums)
             verified(directory / plan.filename)
             if standing is None:
-                return Outcome(path=publish(target, plan.filename), plan=plan, made=True)
+                return Outcome(path=publish(target, plan.filename), plan=plan, made=True, written=_written(plan))
         except (InputError, OutputError, VerificationError):
             if target.is_gone() or (standing is None and is_there(directory, plan.filename)):
                 return None
             raise
         kept = supersede_l0(target, plan.filename, standing)
-    return Outcome(path=directory / plan.filename, plan=plan, made=True, version=standing.version + 1, replaced=kept) if kept else None
+    if kept is None:
+        return None
+    path, version = directory / plan.filename, standing.version + 1
+    return Outcome(path=path, plan=plan, made=True, version=version, replaced=kept, written=_written(plan))
+
+
+def _written(plan: Plan) -> str:
+    """Return DATE."""
+    card = next(card for card in plan.hdus[0].cards if card.startswith("DATE    ="))
+    return str(read_record(0, card).value)

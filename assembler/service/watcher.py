@@ -8,6 +8,7 @@ from assembler.core.instants import SECOND
 from assembler.core.readiness import Arrival, Flight
 from assembler.errors import AssemblerError, InputError, TelemetryError, VerificationError
 from assembler.service.announced import Announcements, Refused, accept
+from assembler.service.announcer import Announcer
 from assembler.service.board import Board, name_of
 from assembler.service.diary import Diary
 from assembler.service.lender import Lender
@@ -57,6 +58,7 @@ class Watcher:
         Tells whether to make another L0: not when a stop was asked for, or the lease was lost.
     chance : callable
         Returns a number at least 0 and less than 1.
+    announcer : Announcer or None
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Watcher:
         is_night: bool | None = None,
         may_go_on: Callable[[], bool] = lambda: True,
         chance: Callable[[], float] = random.random,
+        announcer: Announcer | None = None,
     ) -> None:
         self._place = place
         self._out = out
@@ -88,7 +91,7 @@ class Watcher:
         self._log = log
         self._signs = signs
         self._may_go_on = may_go_on
-        self._chance = chance
+        self._chance, self._announcer = chance, announcer
         self._waiting = WaitingClock(clock, steady, log)
         self._forgotten = self._waiting.now()
         self._next_check = self._queue = 0
@@ -112,6 +115,7 @@ class Watcher:
             version=self._version,
             clock=self._clock,
             signature=self.tracker.signature,
+            announcer=self._announcer,
         )
         self._begun = self._recollection.begun
         self._notes = Notes(setup.instrument, self._diary, self.tracker.signature)
@@ -125,6 +129,8 @@ class Watcher:
 
     def resume(self) -> None:
         """Begin again after another watcher may have been at work: the L0s tell what that one did."""
+        if self._announcer:
+            self._announcer.catch_up(self._out)
         self._diary.begin()
         self.take(self.setup)
 

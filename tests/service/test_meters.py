@@ -81,8 +81,22 @@ def test_what_was_never_told_is_absent_and_what_was_never_counted_is_zero():
     told = {"queue_exposures", "sub_fits_followed", "history_lag_seconds", "history_up", "lease_held", "input_up", "journal_up"}
     assert not names & {f"assembler_{name}" for name in told}
     counters = {name for name, (kind, _) in METRICS.items() if kind == "counter"}
-    assert {f"{name}_total" for name in counters} <= names
+    assert {f"{name}_total" for name in counters - {"assembler_announcements"}} <= names  # of which each receiver has one
     assert sum(v for (name, *_), v in samples.items() if name.startswith("assembler_") and name.endswith(("_total", "_bucket"))) == 0
+
+
+def test_each_receiver_has_its_figures_from_the_beginning():
+    meters = Meters()
+    meters.announcements_waiting({"log": 0, "hook": 3})
+    meters.announced("log", received=True)
+    meters.announced("log", received=False)
+    meters.announced("nobody", received=True)
+    samples = read(meters)
+    assert value(samples, "assembler_announcements_waiting", receiver="hook") == 3
+    assert value(samples, "assembler_announcements_total", receiver="log", result="received") == 1
+    assert value(samples, "assembler_announcements_total", receiver="log", result="failed") == 1
+    assert value(samples, "assembler_announcements_total", receiver="hook", result="failed") == 0
+    assert sum(name == "assembler_announcements_waiting" for name, *_ in samples) == 2
 
 
 def test_a_lag_that_nobody_knows_any_more_is_absent_again():
@@ -140,6 +154,7 @@ def test_the_exposition_has_what_is_documented_and_nothing_else():
     meters.queue(0)
     meters.followed(0)
     meters.history_lag(0.0)
+    meters.announcements_waiting({"log": 0})
     families = [f for f in text_string_to_metric_families(meters.exposition().decode()) if f.name.startswith("assembler_")]
     assert {f.name: (f.type, f.documentation) for f in families} == METRICS
 
