@@ -155,7 +155,7 @@ class Notice:
         '4502e491-752f-8745-8290-201afd64d98d'
         """
         text = "\0".join((self.event, self.url or self.path, str(self.version), self.written))
-        digest = bytearray(hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()[:16])
+        digest = bytearray(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:16])
         digest[6] = digest[6] & 0x0F | 0x80  # RFC 9562: version 8, whose bits are the maker's business
         digest[8] = digest[8] & 0x3F | 0x80
         return str(uuid.UUID(bytes=bytes(digest)))

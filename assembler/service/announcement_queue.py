@@ -129,8 +129,8 @@ class AnnouncementQueue:
                 " (id, event, path, version, written, instrument, replaced, url, at, modified, message, error)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '') ON CONFLICT (id) DO NOTHING",
                 (
-                    notice.id, notice.event, bound(notice.path), notice.version, notice.written, notice.instrument,
-                    bound(notice.replaced), notice.url, now, modified, message,
+                    notice.id, notice.event, bound(notice.path), notice.version, bound(notice.written), bound(notice.instrument),
+                    bound(notice.replaced), bound(notice.url), now, modified, message,
                 ),
             )  # fmt: skip
             is_new: bool = done.rowcount == 1
@@ -384,8 +384,15 @@ def _wanting(receiver: Receiver) -> tuple[str, ...]:
 
 
 def _entry(row: tuple[Any, ...]) -> Entry:
-    number, _, event, path, version, written, instrument, replaced, url, at, message, error = row
+    number, _, event, *texts, at, message, error = row
+    path, version, written, instrument, replaced, url = texts
     notice = Notice(
-        event=event, path=as_text(path), version=version, written=written, instrument=instrument, replaced=as_text(replaced), url=url
+        event=event,
+        path=as_text(path),
+        version=version,
+        written=as_text(written),
+        instrument=as_text(instrument),
+        replaced=as_text(replaced),
+        url=as_text(url),
     )
     return Entry(number=number, at=at, notice=notice, message=message, error=as_text(error))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from assembler.core.announcements import Secret, ToBroker, redacted
 from assembler.core.lines import as_line
@@ -67,7 +67,8 @@ class Broker:
             raise
         except Exception as error:  # noqa: BLE001 - when a connection is lost, libraries of brokers raise whatever comes
             self.close()
-            secrets = [self._password, urlsplit(self._way.url).password or ""]
+            password = urlsplit(self._way.url).password or ""
+            secrets = [self._password, password, unquote(password)]
             told = redacted(f"{type(error).__name__}: {error}", secrets)
             raise DeliveryError(as_line(f"{self._way.shown}: {told}", _LONGEST_TOLD)) from None
 

@@ -142,6 +142,8 @@ class _Webhook:
             headers = {"Content-Type": "application/json", "User-Agent": "l0-assembler", "Connection": "close"}
             for name, secret in self._way.headers:
                 value = read_secret(secret, self._environment)
+                if not (value.isascii() and value.isprintable()):
+                    raise DeliveryError(f"header {name}: its value is not printable ASCII")
                 secrets += [value, value.rpartition(" ")[2]]
                 headers[name] = value
             status, told = self._post(message.encode(), headers)

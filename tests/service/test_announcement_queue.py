@@ -95,7 +95,9 @@ def test_what_everybody_has_is_forgotten_after_ninety_days_and_what_waits_is_not
 
 
 def test_a_path_that_is_no_utf8_comes_back_as_it_was(queue):
-    strange = notice(path=os.fsdecode(b"/l0/caf\xe9.fits"))
+    strange = notice(path=os.fsdecode(b"/l0/caf\xe9.fits"), url=os.fsdecode(b"file:///caf\xe9.fits"))
+    queue.put(notice(url="\ud800"), NOW)  # which is no text at all, and no reason to fail
+    queue.received(LOG, queue.first(LOG).number)
     queue.put(strange, NOW, modified=7)
     assert queue.first(LOG).notice == strange
     assert queue.knows(strange.path, 7)
