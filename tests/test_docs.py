@@ -7,8 +7,10 @@ from textwrap import dedent
 import pytest
 from click import Group
 
+from assembler import archive_rules
 from assembler.cli import command
 from assembler.core.findings import CODES
+from assembler.core.rules import rule_names
 from assembler.corrections import _Correction, _Document, load_corrections
 from assembler.schema import InstrumentModel
 
@@ -22,7 +24,10 @@ def test_every_finding_is_documented_as_it_is():
     assert len([r for r in rows if r[0] in CODES]) == len(CODES)
 
 
-@pytest.mark.parametrize(("document", "page"), [(InstrumentModel, "instrument-yaml.md"), (_Document, "corrections.md")])
+@pytest.mark.parametrize(
+    ("document", "page"),
+    [(InstrumentModel, "instrument-yaml.md"), (_Document, "corrections.md"), (archive_rules._Document, "archive-rules.md")],
+)
 def test_every_key_of_the_yaml_is_documented(document, page):
     text = (DOCS / page).read_text()
     models, names = [document], set()
@@ -45,6 +50,19 @@ def test_the_example_of_corrections_is_that_of_the_page(kpf):
     _, _, text = (ROOT / "examples" / "kpf-corrections" / "2024.yaml").read_text().partition("\n")
     assert dedent(block) == text.rstrip()
     assert len(load_corrections(ROOT / "examples" / "kpf-corrections", kpf)) == 3
+
+
+def test_the_tables_of_archive_rules_have_every_key_and_the_example_every_kind():
+    text = (DOCS / "archive-rules.md").read_text()
+    rows = {name for row in re.findall(r"^\| (`.*?) \|", text, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)}
+    models = (archive_rules._Document, archive_rules._Keyword, archive_rules._Extension, archive_rules._Name)
+    assert {f.alias or n for m in models for n, f in m.model_fields.items()} <= rows
+    (block,) = re.findall(r"\n\n(    archive: mine\n.+?)\n\n", text, re.DOTALL)
+    names = rule_names(archive_rules.read_rules(dedent(block), "example"))
+    examples = re.findall(r"^\| `(\w+)` \| (`\w+ .*?`) \|", text, re.MULTILINE)
+    assert [kind for kind, _ in examples] == list(dict.fromkeys(kind for kind, _ in examples))
+    assert {kind for kind, _ in examples} == {name.split()[0] for name in names}
+    assert [e for _, row in examples for e in re.findall(r"`(.+?)`", row) if e not in names] == []
 
 
 def _models(annotation):
