@@ -31,6 +31,7 @@ from assembler.options import (
     stopped_by_signals,
 )
 from assembler.simulate import simulate
+from assembler.split import split
 from assembler.status import status
 from assembler.watch import watch
 
@@ -255,6 +256,7 @@ command.add_command(night)
 command.add_command(diff)
 command.add_command(init)
 command.add_command(simulate)
+command.add_command(split)
 command.add_command(status)
 command.add_command(watch)
 

@@ -4,6 +4,7 @@ import hashlib
 import zlib
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO
 
 import numpy as np
@@ -66,6 +67,18 @@ def digest_of(sub: SubFits, pace: Pace = at_once) -> str:
             pace(min(_BUFFER, span.length - at))
             digest.update(_part(stream, span, at, buffer))
     return digest.hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file as it is on the disk, in hexadecimal digits.
+
+    Raises
+    ------
+    OSError
+        When it cannot be read.
+    """
+    with open(path, "rb", buffering=0) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def compare_data(old: Span, new: Span, pace: Pace = at_once) -> DataDifference:
