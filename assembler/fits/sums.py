@@ -33,6 +33,37 @@ def fold(total: int) -> int:
     return total
 
 
+class Total:
+    """The sum of bytes that come in parts of any length; what is missing of the last word counts as zeros.
+
+    >>> total = Total()
+    >>> for part in (bytes([0, 0]), bytes([0, 2, 0, 0, 0]), bytes([3, 1])):
+    ...     total.add(part)
+    >>> total.value == word_sum(bytes([0, 0, 0, 2, 0, 0, 0, 3, 1, 0, 0, 0]))
+    True
+    """
+
+    def __init__(self) -> None:
+        self._sum = 0
+        self._rest = b""
+
+    def add(self, part: bytes | memoryview) -> None:
+        """Add what comes next."""
+        missing = -len(self._rest) % 4
+        begun, part = self._rest + part[:missing], memoryview(part)[missing:]
+        whole = len(part) // 4 * 4
+        if len(begun) % 4:
+            self._rest = bytes(begun)
+            return
+        self._sum = fold(self._sum + word_sum(begun) + word_sum(part[:whole]))
+        self._rest = bytes(part[whole:])
+
+    @property
+    def value(self) -> int:
+        """The sum up to here."""
+        return fold(self._sum + word_sum(self._rest.ljust(4, b"\0")))
+
+
 def encode(total: int) -> str:
     """Return the sixteen characters of CHECKSUM that bring an HDU's sum to all ones.
 

@@ -92,14 +92,7 @@ def _check_file(path: Path, pace: Pace = at_once) -> tuple[SubFits, list[str]]:
         if error.reason == "absent":
             raise
         raise VerificationError(str(error)) from error
-    problems = [f"{found.trailing} bytes after the last HDU"] if found.trailing else []
-    for hdu, data_sum in zip(found.hdus, _sums(found, pace), strict=True):
-        name = hdu.extname or f"HDU {hdu.index}"
-        told = _datasum(hdu)
-        if told != data_sum:
-            problems.append(f"{name}: DATASUM is {told}, that of the data is {data_sum}")
-        if (hdu.header_sum + data_sum) % 0xFFFFFFFF or hdu.record("CHECKSUM") is None:
-            problems.append(f"{name}: CHECKSUM does not fit the HDU")
+    problems = sum_problems(found, pace)
     _open_with_cfitsio(path, found.hdus)
     return found, problems
 
@@ -145,6 +138,36 @@ def _sums_of(path: str, parts: Sequence[tuple[int, int, int]], pace: Pace) -> li
     except (OSError, InputError) as error:  # it was whole when it was scanned
         raise VerificationError(f"{path}: cannot be read again: {error}") from error
     return results
+
+
+def sum_problems(found: SubFits, pace: Pace = at_once) -> list[str]:
+    """Say what does not fit of a file's checksums, and what of it has none; the whole file is read.
+
+    Raises
+    ------
+    VerificationError
+        When it cannot be read.
+    """
+    problems = [f"{found.trailing} bytes after the last HDU"] if found.trailing else []
+    for hdu, data_sum in zip(found.hdus, _sums(found, pace), strict=True):
+        problems += hdu_problems(hdu, data_sum)
+    return problems
+
+
+def hdu_problems(hdu: Hdu, data_sum: int) -> list[str]:
+    """Say what does not fit of an HDU's checksums; both have to be there.
+
+    Parameters
+    ----------
+    hdu : Hdu
+    data_sum : int
+        What its data unit sums up to.
+    """
+    name, told = hdu.extname or f"HDU {hdu.index}", _datasum(hdu)
+    problems = [f"{name}: DATASUM is {told}, that of the data is {data_sum}"] if told != data_sum else []
+    if (hdu.header_sum + data_sum) % 0xFFFFFFFF or hdu.record("CHECKSUM") is None:
+        problems.append(f"{name}: CHECKSUM does not fit the HDU")
+    return problems
 
 
 def opens_with_cfitsio(sub: SubFits) -> bool:

@@ -114,7 +114,7 @@ def write_l0(plan: Plan, target: Draft, pace: Pace = at_once) -> tuple[Plan, dic
             opened = _Opened(path=target.path, descriptor=file.fileno())
             plan, sums = _transfer(plan, starts, opened, pace)
             for hdu, start in zip(plan.hdus, starts, strict=True):
-                _write(opened.descriptor, render_header(hdu.cards, sums[hdu.name]), start)
+                write_at(opened.descriptor, render_header(hdu.cards, sums[hdu.name]), start)
             os.fsync(opened.descriptor)
     except OSError as error:
         raise _cannot_write(target, error) from error
@@ -171,6 +171,14 @@ def render_header(cards: Sequence[str], datasum: int) -> bytes:
     return header[:start] + encode(fold(word_sum(header) + datasum)).encode("ascii") + header[start + len(_ZEROS) :]
 
 
+def write_at(descriptor: int, data: bytes | memoryview, offset: int) -> None:
+    """Write all of it at an offset."""
+    view = memoryview(data)
+    while view:
+        count = os.pwrite(descriptor, view, offset)
+        view, offset = view[count:], offset + count
+
+
 def header_length(hdu: PlannedHdu) -> int:
     """Return the length of an HDU's header in the file [bytes]."""
     return padded(80 * (len(hdu.cards) + 3))
@@ -195,7 +203,7 @@ def _transfer(plan: Plan, starts: Sequence[int], target: _Opened | None, pace: P
     def write(part: memoryview, offset: int) -> None:
         assert target is not None
         try:
-            _write(target.descriptor, part, offset)
+            write_at(target.descriptor, part, offset)
         except OSError as error:  # the disk's, not the sub-FITS's
             raise _cannot_write(target, error) from error
 
@@ -208,7 +216,7 @@ def _transfer(plan: Plan, starts: Sequence[int], target: _Opened | None, pace: P
             data = data.ljust(padded(len(data)), b"\0")
             sums[hdu.name] = word_sum(data)
             if target:
-                _write(target.descriptor, data, start + header_length(hdu))
+                write_at(target.descriptor, data, start + header_length(hdu))
     return plan, sums
 
 
