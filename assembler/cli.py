@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from assembler import __version__, changes, console
+from assembler.archive import archive
 from assembler.diff import diff
 from assembler.errors import AssemblerError, ConfigurationError, InputError, TakenError, VerificationError
 from assembler.init import init
@@ -252,6 +253,7 @@ def telemetry() -> None:
     """Look after keyword histories."""
 
 
+command.add_command(archive)
 command.add_command(night)
 command.add_command(diff)
 command.add_command(init)
