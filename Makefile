@@ -53,7 +53,7 @@ rehearse: $(STAMP)  ## play 1000 exposures to the watcher, one in ten in trouble
 	$(BIN)/python bench/endurance_night.py
 
 golden: $(STAMP)  ## renew the golden files, for review with git diff
-	$(BIN)/python -m pytest -q tests/core/test_golden.py tests/core/test_corrections.py tests/test_diff.py tests/test_status.py --renew-golden
+	$(BIN)/python -m pytest -q tests/core/test_golden.py tests/core/test_corrections.py tests/test_archive.py tests/test_diff.py tests/test_status.py --renew-golden
 
 lock: $(STAMP)  ## pin the newest versions that pyproject.toml allows
 	$(BIN)/python -m pip install --quiet pip-tools

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, Field
 
 from assembler.core.cards import COMMENTARY
+from assembler.core.places import TEMPLATE, check_template
 from assembler.core.rule_names import NameRules
 from assembler.core.rule_values import KIND_NAMES, ValueKind, is_of_kind
 from assembler.core.rules import PRIMARY, ExtensionRules, KeywordRules, Rules, When, rule_names
@@ -66,6 +67,13 @@ def _pattern(value: str) -> str:
     return value
 
 
+def _place(value: str) -> str:
+    try:
+        return check_template(value)
+    except ValueError as error:
+        raise ValueError(f"expected folders and {{name}}, such as {TEMPLATE}; {error}") from None
+
+
 def _whole(least: int, most: int) -> Any:
     def check(value: int) -> int:
         if not least <= value <= most:
@@ -114,6 +122,7 @@ class _Document(_Model):
     extensions: dict[ExtensionName, _Extension] = {}
     forbidden: list[Keyword] = []
     warn: list[str] = []
+    place: Annotated[str, AfterValidator(_place)] | None = None
 
 
 def default_rules(yaml: Path) -> Path | None:
@@ -154,6 +163,7 @@ def read_rules(text: str, name: str) -> Rules:
     model, lines = checked(text, name, _Document)
     rules = Rules(
         archive=model.archive,
+        place=model.place or "",
         decimals=model.decimals or 0,
         name=NameRules(**{part: keyword or "" for part, keyword in model.name}),
         primary=_keywords(model.primary),

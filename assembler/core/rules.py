@@ -91,6 +91,8 @@ class Rules:
     ----------
     archive : str
         Its name.
+    place : str
+        Where in it an L0 goes, as `assembler.core.places` has it; empty where that is not said.
     decimals : int
         Digits after the decimal point with which it writes a real number; the width counts them.
     name : NameRules
@@ -103,6 +105,7 @@ class Rules:
     """
 
     archive: str
+    place: str = ""
     decimals: int = 0
     name: NameRules = field(default_factory=NameRules)
     primary: tuple[KeywordRules, ...] = ()
