@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import click
 
 from assembler import __version__, console
+from assembler.announcing import ANNOUNCE, announcing, load_receivers
 from assembler.errors import ConfigurationError
-from assembler.options import INSTRUMENT, JSON, stopped_by_signals
+from assembler.options import INSTRUMENT, JSON, load_named, stopped_by_signals
 
 if TYPE_CHECKING:
     from assembler.service.archive_candidates import Rules
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 )
 @click.option("--compress", is_flag=True, help="Keep a Rice-compressed copy, NAME.fz, that was proven to give the L0 back.")
 @click.option("--rules", metavar="FILE", help="What the archive asks of L0s [default: archive.yaml beside the instrument's YAML].")
+@ANNOUNCE
 @INSTRUMENT
 @JSON
 def archive(
@@ -37,6 +39,7 @@ def archive(
     template: str | None,
     compress: bool,
     rules: str | None,
+    announce: str | None,
     yaml: str | None,
     as_json: bool,
 ) -> int:
@@ -55,11 +58,15 @@ def archive(
         raise ConfigurationError("say where the archive is with --to DEST, or --check to copy nothing" + (", not both" if check else ""))
     if check and compress:
         raise ConfigurationError("--check copies nothing, so --compress does not go with it")
+    receivers = load_receivers(announce, yaml) if to is not None else ()
     codes = set()
     results = []
-    with stopped_by_signals():
+    with stopped_by_signals(), announcing(receivers, load_named(yaml).name if receivers else "") as announcer:
         for result in _results(l0s, to, template, rules, yaml, compress=compress):
             codes.add(result.exit_code)
+            if result.receipt is not None and result.url:  # a duplicate, too: a stop may have come before its message
+                content = result.receipt.content
+                announcer.archived(Path(result.l0), result.url, size=content.size, sha256=content.sha256)
             if as_json:
                 results.append(result.plain())
             else:
