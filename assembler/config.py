@@ -60,9 +60,16 @@ def _memory(path: Path) -> Path:
 
 def _checked_by() -> list[Any]:
     """Return what tells the code that checks from any other: the version, and the files' sizes and times."""
-    files = [
-        Path(__file__).parent / name for name in ("schema.py", "instruments.py", "contradictions.py", "problems.py", "core/instrument.py")
-    ]
+    names = (
+        "schema.py",
+        "instruments.py",
+        "contradictions.py",
+        "problems.py",
+        "core/instrument.py",
+        "core/columns.py",
+        "core/quantities.py",
+    )
+    files = [Path(__file__).parent / name for name in names]
     return [__version__, *([s.st_size, s.st_mtime_ns] for s in map(os.stat, files))]
 
 
