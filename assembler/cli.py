@@ -30,6 +30,7 @@ from assembler.options import (
     load_named,
     stopped_by_signals,
 )
+from assembler.record import record
 from assembler.simulate import simulate
 from assembler.status import status
 from assembler.watch import watch
@@ -254,6 +255,7 @@ def telemetry() -> None:
 command.add_command(night)
 command.add_command(diff)
 command.add_command(init)
+command.add_command(record)
 command.add_command(simulate)
 command.add_command(status)
 command.add_command(watch)
