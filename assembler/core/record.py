@@ -150,7 +150,7 @@ def exposure_columns(instrument: Instrument, values: Mapping[str, Value]) -> tup
     rules = {rule.column: rule for rule in instrument.record.columns}
     for column in dict.fromkeys([*_FIRST, *COLUMNS]):
         if column in rules:
-            source = next((s for s in rules[column].sources if _has_value(values.get(s))), "")
+            source = source_of(rules[column], values)
             tell(column, lambda column=column, source=source: _cell(rules[column], source, values, told), source)  # type: ignore[misc]
     problems += _without_other_equinox(instrument.record, values, told)
     return told, problems
@@ -191,6 +191,16 @@ def is_l0_of(instrument: Instrument, values: Mapping[str, Value]) -> bool:
         and all(flag in ("YES", "NO") for flag in flags)
         and all((values.get(flag) == "YES") == bool(file) for flag, file in files.items())
     )
+
+
+def source_of(rule: ColumnRule, values: Mapping[str, Value]) -> str:
+    """Return the keyword that fills a column: the first one that has a value; the empty string where none has.
+
+    >>> source_of(ColumnRule(column="target_name", sources=("OBJECT", "TARGNAME")), {"OBJECT": " ", "TARGNAME": "T1"})
+    'TARGNAME'
+    """
+    told = ((source, values.get(source)) for source in rule.sources)
+    return next((source for source, value in told if (value.strip() if isinstance(value, str) else value is not None)), "")
 
 
 def template_fields(template: str) -> tuple[str, ...]:
@@ -273,10 +283,11 @@ def _fill(template: str, told: Mapping[str, Cell]) -> str | None:
 def _without_other_equinox(rule: RecordRule, values: Mapping[str, Value], told: dict[str, Cell]) -> Iterable[str]:
     """Forget coordinates that are of another equinox than J2000."""
     value = values.get(rule.equinox) if rule.equinox else None
-    if value is None or all(told[name] is None for name in _COORDINATES):
+    value = value.strip().removeprefix("J") if isinstance(value, str) else value
+    if value in (None, "") or all(told[name] is None for name in _COORDINATES):
         return
     try:
-        if abs(number(value.strip().removeprefix("J") if isinstance(value, str) else value) - _J2000) < 1e-3:
+        if abs(number(value) - _J2000) < 1e-3:
             return
     except ValueError:
         pass
@@ -315,10 +326,6 @@ def _time(value: Value) -> str | None:
     if value is None:
         return None
     return format_iso(parse_iso(_told(value)))
-
-
-def _has_value(value: Value) -> bool:
-    return bool(value.strip()) if isinstance(value, str) else value is not None
 
 
 def _told(value: Value) -> str:
