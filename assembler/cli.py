@@ -25,9 +25,12 @@ from assembler.options import (
     INSTRUMENT,
     JSON,
     PATIENCE,
+    RECORD,
     lent_history,
+    lent_recorder,
     load_corrections,
     load_named,
+    record_store,
     stopped_by_signals,
 )
 from assembler.record import record
@@ -87,6 +90,7 @@ def command() -> None:
 @INSTRUMENT
 @CORRECTIONS
 @click.option("--supersede", metavar="REASON", help="Replace an L0 that is there and differs by a newer version; the old one is kept.")
+@RECORD
 @JSON
 def assemble(
     inputs: tuple[str, ...],
@@ -97,6 +101,7 @@ def assemble(
     yaml: str | None,
     corrections: str | None,
     supersede: str | None,
+    to_record: str | None,
     as_json: bool,
 ) -> int:
     """Make the L0 of one exposure and print its path.
@@ -115,6 +120,7 @@ def assemble(
 
     instrument = load_named(yaml)
     wrong = load_corrections(corrections, yaml, instrument)
+    store = record_store(to_record)
     found = _find(instrument, inputs, frame)
     with stopped_by_signals(), lent_history(history, patience) as opened:
         target = _out(out, instrument, inputs, frame)
@@ -144,6 +150,9 @@ def assemble(
         if outcome.replaced:
             click.echo(f"it is version {outcome.version}; version {outcome.version - 1} is {outcome.replaced}", err=True)
         console.tell([f for f in plan.findings if f.severity != "info"])
+    with lent_recorder(store) as recorder:
+        if recorder:
+            recorder.add(outcome.path, instrument)
     return 1 if has_errors(plan.findings) else 0
 
 

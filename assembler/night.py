@@ -14,7 +14,19 @@ import click
 
 from assembler import __version__, console
 from assembler.errors import AssemblerError, ConfigurationError, InputError
-from assembler.options import CORRECTIONS, HISTORY, INSTRUMENT, JSON, duration, load_corrections, load_named, stopped_by_signals
+from assembler.options import (
+    CORRECTIONS,
+    HISTORY,
+    INSTRUMENT,
+    JSON,
+    RECORD,
+    duration,
+    lent_recorder,
+    load_corrections,
+    load_named,
+    record_store,
+    stopped_by_signals,
+)
 
 if TYPE_CHECKING:
     from assembler.core.choice import Choice
@@ -22,6 +34,7 @@ if TYPE_CHECKING:
     from assembler.core.shards import Shard
     from assembler.reports.tally import Tally
     from assembler.service.night import Order, Result
+    from assembler.service.recorder import Recorder
     from assembler.service.survey import Task
 
 Told = TypeVar("Told")
@@ -70,6 +83,7 @@ ONLY_MISSING = click.option("--only-missing", is_flag=True, help="Only exposures
 @click.option("--diff", is_flag=True, help="Write nothing; tell what would be otherwise, card by card, and why.")
 @click.option("--supersede", metavar="REASON", help="Replace L0s that are there and differ by newer versions; the old ones are kept.")
 @click.option("--report", metavar="FILE", help="Write what came of every exposure there, as a page (.html), JSON (.json) or CSV (.csv).")
+@RECORD
 @JSON
 def night(
     nights: tuple[str, ...],
@@ -90,6 +104,7 @@ def night(
     diff: bool,
     supersede: str | None,
     report: str | None,
+    to_record: str | None,
     as_json: bool,
 ) -> int:
     """Make the L0 of every exposure of a night, or of many, and print their paths.
@@ -122,6 +137,9 @@ def night(
         raise ConfigurationError("--supersede: tell why the L0s are to be superseded")
     if supersede is not None and diff:
         raise ConfigurationError("--diff writes nothing, and --supersede does; look at the one before the other")
+    if to_record is not None and diff:
+        raise ConfigurationError("--diff writes nothing, and --record does; leave one out")
+    store = record_store(to_record)
     instrument = load_named(yaml)
     wrong = load_corrections(corrections, yaml, instrument)
     choice = _choice(instrument, frames, since, until, origins)
@@ -155,8 +173,13 @@ def night(
         paths=not as_json,
         tally=Tally(nights=len(directories) > 1),
     )
-    with stopped_by_signals(), open_reports(report, printed=as_json) as reports, _makers(scheduler) as make:
-        all_nights = batch(make=make)
+    with (
+        stopped_by_signals(),
+        open_reports(report, printed=as_json) as reports,
+        lent_recorder(store) as recorder,
+        _makers(scheduler) as make,
+    ):
+        all_nights = batch(make=make, recorder=recorder)
         for directory in directories:
             reports.add(_make(all_nights, directory))
         _tell_summary(all_nights.tally)
@@ -194,6 +217,7 @@ class _Batch:
     rate: float | None
     paths: bool
     tally: "Tally"
+    recorder: "Recorder | None"
 
 
 def _make(batch: _Batch, directory: str) -> dict[str, Any]:
@@ -229,6 +253,8 @@ def _make(batch: _Batch, directory: str) -> dict[str, Any]:
         for result in making:
             tell(result)
             batch.tally.add(result)
+            if batch.recorder and result.path:
+                batch.recorder.add(Path(result.path), batch.instrument)
             results.append(_as_kept(result))
     return night_account(survey, results, [origin.name for origin in batch.instrument.origins])
 

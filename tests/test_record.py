@@ -6,6 +6,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import kpf_night
 import pytest
 from astropy.io import fits
 
@@ -129,3 +130,46 @@ def test_a_database_that_cannot_be_is_one_line(l0, call, url, code, line):
     assert (told_code, out) == (code, "")
     assert err.startswith(line)
     assert err.count("\n") == 1
+
+
+def test_assemble_records_what_it_made_or_found(call, night, history_url, tmp_path):
+    words = ("assemble", night.directory, "--frame", night.frames[0], "--history", history_url, "--record", f"sqlite:///{tmp_path}/e.db")
+    for _ in range(2):
+        code, out, _ = call(*words)
+        assert code == 0
+        (tmp_path / "e.db").rename(tmp_path / "before.db")
+        assert told(tmp_path / "before.db", "SELECT l0_name FROM exposure") == [(Path(out.strip()).name,)]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_night_is_recorded(call, tmp_path, jobs):
+    night = kpf_night.make_night(tmp_path / "many", exposures=3)
+    words = ("--jobs", jobs, "--out", tmp_path / "l0", "--record", f"sqlite:///{tmp_path}/e.db")
+    assert call("night", night.directory, *words)[0] == 0
+    assert [number for (number,) in told(tmp_path / "e.db", "SELECT exposure_id FROM exposure ORDER BY 1")] == list(night.frames)
+
+
+@pytest.mark.parametrize("command", ["assemble", "night"])
+def test_a_database_that_is_away_costs_no_l0_and_is_said(call, night, tmp_path, command):
+    frame = ("--frame", night.frames[0]) if command == "assemble" else ()
+    code, out, err = call(command, night.directory, *frame, "--record", "postgresql://kpf:s3cret@127.0.0.1:9/exposures")
+    l0 = Path(out.strip())
+    assert (code, l0.exists()) == (0, True)
+    assert "its record has to wait: PostgreSQL at 127.0.0.1:9/exposures: " in err
+    assert "not recorded in PostgreSQL at 127.0.0.1:9/exposures: 1; `assembler record L0... --to URL` does it later" in err
+    assert "s3cret" not in out + err
+    assert call("record", l0, "--to", f"sqlite:///{tmp_path}/e.db")[0] == 0
+
+
+@pytest.mark.parametrize("command", ["assemble", "night", "watch"])
+def test_a_url_of_no_database_is_told_before_anything_is_done(call, night, tmp_path, command):
+    frame = ("--frame", night.frames[0]) if command == "assemble" else ()
+    code, out, err = call(command, night.directory, *frame, "--out", tmp_path / "l0", "--record", "mysql://x")
+    assert (code, out) == (2, "")
+    assert err.startswith("assembler: mysql://x: no such kind of store for records")
+    assert not (tmp_path / "l0").exists()
+
+
+def test_what_would_be_otherwise_is_not_recorded(call, night):
+    code, _, err = call("night", night.directory, "--diff", "--record", "sqlite:///e.db")
+    assert (code, err) == (2, "assembler: --diff writes nothing, and --record does; leave one out\n")
