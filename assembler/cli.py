@@ -29,14 +29,18 @@ from assembler.options import (
     JSON,
     OUT,
     PATIENCE,
+    RECORD,
     find_inputs,
     lent_history,
+    lent_recorder,
     load_corrections,
     load_named,
     output_directory,
+    record_store,
     stopped_by_signals,
 )
 from assembler.plan import plan
+from assembler.record import record
 from assembler.simulate import simulate
 from assembler.split import split
 from assembler.status import status
@@ -85,6 +89,7 @@ def command() -> None:
 @CORRECTIONS
 @click.option("--supersede", metavar="REASON", help="Replace an L0 that is there and differs by a newer version; the old one is kept.")
 @ANNOUNCE
+@RECORD
 @JSON
 def assemble(
     inputs: tuple[str, ...],
@@ -96,6 +101,7 @@ def assemble(
     corrections: str | None,
     supersede: str | None,
     announce: str | None,
+    to_record: str | None,
     as_json: bool,
 ) -> int:
     """Make the L0 of one exposure and print its path.
@@ -115,6 +121,7 @@ def assemble(
     instrument = load_named(yaml)
     wrong = load_corrections(corrections, yaml, instrument)
     receivers = load_receivers(announce, yaml)
+    store = record_store(to_record)
     found = find_inputs(instrument, inputs, frame)
     with stopped_by_signals(), lent_history(history, patience) as opened, announcing(receivers, instrument.name) as announcer:
         target = output_directory(out, instrument, inputs, frame)
@@ -145,6 +152,9 @@ def assemble(
         if outcome.replaced:
             click.echo(f"it is version {outcome.version}; version {outcome.version - 1} is {outcome.replaced}", err=True)
         console.tell([f for f in plan.findings if f.severity != "info"])
+    with lent_recorder(store) as recorder:
+        if recorder:
+            recorder.add(outcome.path, instrument)
     return 1 if has_errors(plan.findings) else 0
 
 
@@ -210,6 +220,7 @@ command.add_command(night)
 command.add_command(diff)
 command.add_command(init)
 command.add_command(plan)
+command.add_command(record)
 command.add_command(simulate)
 command.add_command(split)
 command.add_command(status)

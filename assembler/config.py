@@ -23,8 +23,13 @@ _KEYWORD_DEFAULTS = {f.name: f.default for f in fields(TelemetryKeyword) if f.de
 def default_instrument() -> Path:
     """Return the YAML to use when none is named: prefixes.yaml here, or the one that came with the assembler."""
     here = Path("prefixes.yaml")
+    return here if here.is_file() else shipped_instrument() or here
+
+
+def shipped_instrument() -> Path | None:
+    """Return the YAML that came with the assembler."""
     package = Path(__file__).parent
-    return next((p for p in (here, package / "prefixes.yaml", package.parent / "prefixes.yaml") if p.is_file()), here)
+    return next((p for p in (package / "prefixes.yaml", package.parent / "prefixes.yaml") if p.is_file()), None)
 
 
 def load_instrument(path: Path) -> Instrument:
@@ -60,9 +65,16 @@ def _memory(path: Path) -> Path:
 
 def _checked_by() -> list[Any]:
     """Return what tells the code that checks from any other: the version, and the files' sizes and times."""
-    files = [
-        Path(__file__).parent / name for name in ("schema.py", "instruments.py", "contradictions.py", "problems.py", "core/instrument.py")
-    ]
+    names = (
+        "schema.py",
+        "instruments.py",
+        "contradictions.py",
+        "problems.py",
+        "core/instrument.py",
+        "core/columns.py",
+        "core/quantities.py",
+    )
+    files = [Path(__file__).parent / name for name in names]
     return [__version__, *([s.st_size, s.st_mtime_ns] for s in map(os.stat, files))]
 
 

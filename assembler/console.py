@@ -2,12 +2,13 @@
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from assembler.errors import OutputError
+from assembler.service.log import Silent
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,6 +18,19 @@ if TYPE_CHECKING:
     from assembler.core.plan import Plan
 
 _WORDS = {"error": "ERROR", "warning": "warning", "info": "info"}
+
+
+class Saying(Silent):
+    """A log that says events on standard error, those that it has a text for; the text has the names of their fields in braces."""
+
+    def __init__(self, texts: Mapping[str, str]) -> None:
+        self._texts = texts
+
+    def warning(self, event: str, **fields: Any) -> None:
+        """Say an event in one line."""
+        if event in self._texts:
+            told = {name: "; ".join(value) if isinstance(value, list) else value for name, value in fields.items()}
+            click.echo(one_line(self._texts[event].format(**told)), err=True)
 
 
 def print_plan(planned: "Plan") -> None:

@@ -3,13 +3,17 @@
 import re
 from collections.abc import Iterator
 
+from assembler.core.columns import COLUMNS
 from assembler.core.extensions import is_structure
+from assembler.core.instants import DAY, parse_duration
 from assembler.core.instrument import MOMENTS, Instrument
 from assembler.core.plan import OWN_TABLES
 from assembler.core.primary import OWN_KEYWORDS, reserved_names
+from assembler.core.quantities import QUANTITIES
+from assembler.core.record import column_cell, template_fields
 from assembler.core.snapshots import field_of
 from assembler.core.telemetry import telemetry_columns
-from assembler.schema import InstrumentModel, SnapshotModel, broadcast_text
+from assembler.schema import ColumnModel, InstrumentModel, RecordModel, SnapshotModel, broadcast_text
 from assembler.yaml import Place
 
 
@@ -36,6 +40,7 @@ def contradictions(model: InstrumentModel, instrument: Instrument) -> Iterator[t
             others = [m for m, s in model.snapshots.items() if m != moment and card in s.keywords and s.keywords[card].prefer]
             if keyword.prefer and others:
                 yield (*where, "prefer"), f"snapshot {others[0]} is preferred too; expected one"
+    yield from _contradicting_record(model.record)
 
 
 def _contradicting_moment(moment: str, snapshot: SnapshotModel) -> Iterator[tuple[Place, str]]:
@@ -137,3 +142,54 @@ def _contradicting_extensions(model: InstrumentModel) -> Iterator[tuple[Place, s
                         yield inside, f"expected {digits} digits, as {pattern} has"
                     if not 1 <= amplifier <= min(int(mode), len(origin.amplifiers.extensions)):
                         yield inside, f"expected an amplifier from 1 to {min(int(mode), len(origin.amplifiers.extensions))}"
+
+
+def _contradicting_record(model: RecordModel) -> Iterator[tuple[Place, str]]:
+    if model.location:
+        for name, least, greatest in (("longitude", -180, 360), ("latitude", -90, 90), ("height", -1000, 100_000)):
+            if not least <= getattr(model.location, name) <= greatest:
+                yield ("record", "location", name), f"expected a number from {least} to {greatest}"
+    if parse_duration(model.day_begins) >= DAY:
+        yield ("record", "day_begins"), "expected a time of day, less than 24 h"
+    for name, column in model.columns.items():
+        place: Place = ("record", "columns", name)
+        if name not in COLUMNS or COLUMNS[name].is_told:
+            yield place, f"is no column that the YAML fills; expected {', '.join(n for n, c in COLUMNS.items() if not c.is_told)}"
+        else:
+            yield from _contradicting_column(place, name, column)
+
+
+def _contradicting_column(place: Place, name: str, model: ColumnModel) -> Iterator[tuple[Place, str]]:
+    column = COLUMNS[name]
+    ways = [way for way, told in (("from", model.source), ("value", model.value), ("template", model.template)) if told not in (None, [])]
+    if len(ways) != 1:
+        yield place, f"expected one of from, value and template; found {' and '.join(ways) or 'none'}"
+    for way in ("unit", "words", "pattern"):
+        if getattr(model, way) and "from" not in ways:
+            yield (*place, way), "is for what a keyword tells; expected from"
+    units = QUANTITIES[column.unit] if column.kind == "float" else {}
+    if model.unit and model.unit not in units:
+        yield (*place, "unit"), f"expected {' or '.join(u for u in units if u) or 'none'}; found {model.unit!r}"
+    for where, told in ((("value",), model.value), *((("words", word), told) for word, told in model.words.items())):
+        if told is not None:
+            try:
+                column_cell(column, told, model.unit if model.unit in units else "")
+            except ValueError as error:
+                yield (*place, *where), f"{told!r} {error}"
+    if model.pattern:
+        try:
+            groups = re.compile(model.pattern).groups
+        except re.error as error:
+            yield (*place, "pattern"), f"is no regular expression: {error}"
+        else:
+            if column.kind != "bool" and groups != 1:
+                yield (*place, "pattern"), "expected one group, in parentheses, for the text that is wanted"
+    if model.template:
+        earlier = {"seq_num": ("day_obs",), "exposure_id": ("day_obs", "seq_num")}.get(name, ("day_obs", "seq_num", "exposure_id"))
+        if column.kind not in ("text", "int"):
+            yield (*place, "template"), "is for text and whole numbers"
+        elif not set(template_fields(model.template)) <= set(earlier):
+            yield (
+                (*place, "template"),
+                f"expected no other fields than {', '.join(f'{{{field}}}' for field in earlier)}, as in {{day_obs:08}}",
+            )

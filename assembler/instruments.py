@@ -13,6 +13,7 @@ from assembler.core.instants import UNITS, parse_duration
 from assembler.core.instrument import (
     MOMENTS,
     AmplifierCard,
+    ColumnRule,
     DurationRule,
     Event,
     ExposureRule,
@@ -20,12 +21,24 @@ from assembler.core.instrument import (
     Instrument,
     Origin,
     OriginTimes,
+    RecordRule,
     ServiceTime,
+    Site,
     Snapshot,
     TelemetryKeyword,
 )
 from assembler.problems import checked, refuse
-from assembler.schema import DurationModel, InstrumentModel, OriginModel, ServiceTimeModel, SnapshotModel, TelemetryModel, broadcast_text
+from assembler.schema import (
+    ColumnModel,
+    DurationModel,
+    InstrumentModel,
+    OriginModel,
+    RecordModel,
+    ServiceTimeModel,
+    SnapshotModel,
+    TelemetryModel,
+    broadcast_text,
+)
 
 
 def read_instrument(text: str, name: str) -> Instrument:
@@ -74,6 +87,7 @@ def _instrument(model: InstrumentModel) -> Instrument:
             TelemetryKeyword(card="", source=source, type=row.type, unit=row.unit, comment=row.description)
             for source, row in model.telemetry.items()
         ),
+        record=_record(model.record),
     )
 
 
@@ -152,6 +166,29 @@ def _origin(name: str, model: OriginModel) -> Origin:
             scale=model.times.scale or "",
             durations=_durations(model.times.durations),
         ),
+    )
+
+
+def _record(model: RecordModel) -> RecordRule:
+    site = model.location
+    return RecordRule(
+        columns=tuple(_column(name, column) for name, column in model.columns.items()),
+        day_begins=parse_duration(model.day_begins),
+        frame=model.frame,
+        equinox=model.equinox or "",
+        site=Site(longitude=float(site.longitude), latitude=float(site.latitude), height=float(site.height)) if site else None,
+    )
+
+
+def _column(name: str, model: ColumnModel) -> ColumnRule:
+    return ColumnRule(
+        column=name,
+        sources=(model.source,) if isinstance(model.source, str) else tuple(model.source or ()),
+        value=model.value,
+        template=model.template or "",
+        unit=model.unit,
+        words={word.strip().lower(): meaning for word, meaning in model.words.items()},
+        pattern=model.pattern,
     )
 
 

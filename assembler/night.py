@@ -15,7 +15,19 @@ import click
 from assembler import __version__, console
 from assembler.announcing import ANNOUNCE, Nobody, announcing, load_receivers
 from assembler.errors import AssemblerError, ConfigurationError, InputError
-from assembler.options import CORRECTIONS, HISTORY, INSTRUMENT, JSON, duration, load_corrections, load_named, stopped_by_signals
+from assembler.options import (
+    CORRECTIONS,
+    HISTORY,
+    INSTRUMENT,
+    JSON,
+    RECORD,
+    duration,
+    lent_recorder,
+    load_corrections,
+    load_named,
+    record_store,
+    stopped_by_signals,
+)
 
 if TYPE_CHECKING:
     from assembler.core.choice import Choice
@@ -24,6 +36,7 @@ if TYPE_CHECKING:
     from assembler.reports.tally import Tally
     from assembler.service.announcer import Announcer
     from assembler.service.night import Order, Result
+    from assembler.service.recorder import Recorder
     from assembler.service.survey import Task
 
 Told = TypeVar("Told")
@@ -73,6 +86,7 @@ ONLY_MISSING = click.option("--only-missing", is_flag=True, help="Only exposures
 @click.option("--supersede", metavar="REASON", help="Replace L0s that are there and differ by newer versions; the old ones are kept.")
 @ANNOUNCE
 @click.option("--report", metavar="FILE", help="Write what came of every exposure there, as a page (.html), JSON (.json) or CSV (.csv).")
+@RECORD
 @JSON
 def night(
     nights: tuple[str, ...],
@@ -94,6 +108,7 @@ def night(
     supersede: str | None,
     announce: str | None,
     report: str | None,
+    to_record: str | None,
     as_json: bool,
 ) -> int:
     """Make the L0 of every exposure of a night, or of many, and print their paths.
@@ -126,6 +141,9 @@ def night(
         raise ConfigurationError("--supersede: tell why the L0s are to be superseded")
     if supersede is not None and diff:
         raise ConfigurationError("--diff writes nothing, and --supersede does; look at the one before the other")
+    if to_record is not None and diff:
+        raise ConfigurationError("--diff writes nothing, and --record does; leave one out")
+    store = record_store(to_record)
     instrument = load_named(yaml)
     wrong = load_corrections(corrections, yaml, instrument)
     receivers = () if diff else load_receivers(announce, yaml)
@@ -164,9 +182,10 @@ def night(
         stopped_by_signals(),
         announcing(receivers, instrument.name) as announcer,
         open_reports(report, printed=as_json) as reports,
+        lent_recorder(store) as recorder,
         _makers(scheduler) as make,
     ):
-        all_nights = batch(make=make, announcer=announcer)
+        all_nights = batch(make=make, announcer=announcer, recorder=recorder)
         for directory in directories:
             reports.add(_make(all_nights, directory))
         _tell_summary(all_nights.tally)
@@ -205,6 +224,7 @@ class _Batch:
     paths: bool
     tally: "Tally"
     announcer: "Announcer | Nobody"
+    recorder: "Recorder | None"
 
 
 def _make(batch: _Batch, directory: str) -> dict[str, Any]:
@@ -248,6 +268,8 @@ def _make(batch: _Batch, directory: str) -> dict[str, Any]:
                 )
             tell(result)
             batch.tally.add(result)
+            if batch.recorder and result.path:
+                batch.recorder.add(Path(result.path), batch.instrument)
             results.append(_as_kept(result))
     return night_account(survey, results, [origin.name for origin in batch.instrument.origins])
 

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from assembler import console
 from assembler.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from assembler.core.corrections import Correction
     from assembler.core.instrument import Instrument
     from assembler.service.finder import Found
+    from assembler.service.record_store import RecordStore
+    from assembler.service.recorder import Recorder
     from assembler.telemetry.history import History
 
 INSTRUMENT = click.option("-i", "--instrument", "yaml", metavar="FILE", help="The instrument's YAML [default: prefixes.yaml].")
@@ -31,6 +34,12 @@ PATIENCE = click.option(
 CORRECTIONS = click.option(
     "--corrections", metavar="DIR", help="YAML files of what is known to be wrong [default: corrections beside the instrument's YAML]."
 )
+RECORD = click.option(
+    "--record",
+    "to_record",
+    metavar="URL",
+    help="Record each L0 in a database, sqlite:///PATH or postgresql://HOST/DATABASE; one that is away delays none.",
+)
 JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 INPUTS = click.argument("inputs", nargs=-1, metavar="NIGHT | SUBFITS...")
 FRAME = click.option("--frame", type=click.IntRange(min=0), help="The frame to assemble, where the input is a night's directory.")
@@ -42,6 +51,14 @@ JOURNAL = click.option(
     metavar="FILE",
     help="What the watcher remembers, on a local disk [default: l0-assembler/INSTRUMENT.sqlite in $XDG_STATE_HOME or ~/.local/state].",
 )
+
+_OF_RECORDS = {
+    "records_wait": "its record has to wait: {reason}",
+    "record_refused": "{path} is not recorded: {reason}",
+    "record_lacks": "{path}: not in its record: {problems}",
+    "records_missing": "not recorded in {store}: {count}; `assembler record L0... --to URL` does it later",
+}
+"""What is said of events of a recorder; of others nothing."""
 
 
 def load_named(yaml: str | None) -> "Instrument":
@@ -106,6 +123,27 @@ def lent_history(url: str | None, patience: str) -> "Iterator[History | None]":
         yield lent.exposure()
     finally:
         lent.close()
+
+
+def record_store(url: str | None) -> "RecordStore | None":
+    """Return the store for records that a URL names; nobody calls it yet."""
+    if url is None:
+        return None
+    from assembler.service.record_store import open_store
+
+    return open_store(url)
+
+
+@contextmanager
+def lent_recorder(store: "RecordStore | None") -> "Iterator[Recorder | None]":
+    """Lend what records L0s in a store, if there is one, and says on standard error what it cannot."""
+    if store is None:
+        yield None
+        return
+    from assembler.service.recorder import recording
+
+    with recording(store, console.Saying(_OF_RECORDS)) as recorder:
+        yield recorder
 
 
 def duration(option: str, text: str) -> int:

@@ -163,6 +163,35 @@ class OriginModel(_Model):
     renames: dict[SourceKeyword, Keyword] = {}
 
 
+class ColumnModel(_Model):
+    """What fills a column of the exposure's record."""
+
+    source: Keyword | list[Keyword] | None = Field(default=None, alias="from")
+    value: Scalar | None = None
+    template: Text | None = None
+    unit: Text = ""
+    words: dict[str, Scalar] = {}
+    pattern: Text = ""
+
+
+class SiteModel(_Model):
+    """Where the observatory is."""
+
+    longitude: float | int
+    latitude: float | int
+    height: float | int
+
+
+class RecordModel(_Model):
+    """How the record of an exposure is made."""
+
+    location: SiteModel | None = None
+    day_begins: Duration = "12 h"
+    frame: Literal["icrs", "fk5"] = "icrs"
+    equinox: Keyword | None = None
+    columns: dict[str, ColumnModel] = {}
+
+
 class InstrumentModel(_Model):
     """The whole file."""
 
@@ -176,6 +205,7 @@ class InstrumentModel(_Model):
     origins: dict[Name, OriginModel]
     snapshots: dict[MomentName, SnapshotModel] = {}
     telemetry: dict[HistoryKeyword, TableRowModel] = {}
+    record: RecordModel = Field(default_factory=RecordModel)
 
 
 def broadcast_text(value: Scalar) -> str:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,18 @@ import click
 from assembler import __version__
 from assembler.announcing import ANNOUNCE, load_receivers, queue_beside
 from assembler.errors import ConfigurationError, OutputError
-from assembler.options import CORRECTIONS, HISTORY, INSTRUMENT, JOURNAL, default_journal, duration, load_corrections, load_named
+from assembler.options import (
+    CORRECTIONS,
+    HISTORY,
+    INSTRUMENT,
+    JOURNAL,
+    RECORD,
+    default_journal,
+    duration,
+    load_corrections,
+    load_named,
+    record_store,
+)
 
 if TYPE_CHECKING:
     from assembler.core.instrument import Instrument
@@ -45,6 +57,7 @@ _PATIENCE = 2.0
 @INSTRUMENT
 @CORRECTIONS
 @ANNOUNCE
+@RECORD
 @click.option("--one-night/--nights", default=None, help="What the first argument is [default: what the first sub-FITS in it tell].")
 @click.option("--standby/--no-standby", default=True, help="Wait while another watcher has DIR [default], or exit.")
 @click.option("--inotify/--no-inotify", default=None, help="Be woken by inotify or not [default: on local file systems].")
@@ -64,6 +77,7 @@ def watch(
     yaml: str | None,
     corrections: str | None,
     announce: str | None,
+    to_record: str | None,
     one_night: bool | None,
     standby: bool,
     inotify: bool | None,
@@ -91,6 +105,7 @@ def watch(
     from assembler.service.meters import Meters
     from assembler.service.mounts import read_mountinfo
     from assembler.service.notify import Notifier
+    from assembler.service.recorder import recording
     from assembler.service.running import Parts, Service
     from assembler.service.signs import Signs
     from assembler.service.waker import Waker
@@ -98,6 +113,7 @@ def watch(
     setup = _read(yaml, corrections)
     instrument = setup.instrument
     receivers = load_receivers(announce, yaml)
+    store = record_store(to_record)
     target = Path(os.path.abspath(out if out is not None else Path(place) / instrument.output))
     kept_in = Path(journal) if journal else default_journal(instrument.name, os.environ, Path.home())
     _within(_PATIENCE, lambda: _check_places(place, target, instrument))
@@ -107,6 +123,8 @@ def watch(
         meters, health = Meters(), Health(duration("--stuck", stuck) / 1e9)
         stream = stack.enter_context(closing(LogFile(Path(log)))) if log else sys.stderr or stack.enter_context(open(os.devnull, "w"))
         told = configure(stream, clock=time.time_ns, as_json=as_json, on_lost=meters.lost_event)
+        recorder = stack.enter_context(recording(store, told)) if store else None
+        setup = replace(setup, recorder=recorder)
         if listen:
             server = stack.enter_context(HealthServer(*read_address(listen), health, meters, log=told))
             told.info("answering", address=listen, port=server.port)
@@ -132,7 +150,7 @@ def watch(
                 keeper.is_first,
                 announcer,
             ),
-            lambda: _read(yaml, corrections),
+            lambda: replace(_read(yaml, corrections), recorder=recorder),
             Parts(
                 keeper=keeper,
                 waker=Waker(wake.set, read_mountinfo, force=inotify),

@@ -9,6 +9,7 @@ from click import Group
 
 from assembler import announcements, archive_rules
 from assembler.cli import command
+from assembler.core.columns import COLUMNS
 from assembler.core.findings import CODES
 from assembler.core.rules import rule_names
 from assembler.corrections import _Correction, _Document, load_corrections
@@ -86,6 +87,14 @@ def test_every_command_is_in_the_readme():
 
     text = (ROOT / "README.md").read_text()
     assert [n for n in names(command) if f"assembler {n} " not in text] == []
+
+
+def test_every_column_of_a_record_is_documented_as_it_is():
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| ([^|]*) \| (.+?) \|$", (DOCS / "record.md").read_text(), re.MULTILINE)
+    told = {name: (kind, unit.strip(), meaning) for name, kind, unit, meaning in rows}
+    units = {name: column.unit.removesuffix(" from zenith") for name, column in COLUMNS.items()}
+    meant = {name: (c.kind, units[name], c.meaning + " (L0)" * c.is_told) for name, c in COLUMNS.items()}
+    assert {name: told.get(name) for name in meant} == meant
 
 
 @pytest.mark.parametrize("path", [*ROOT.glob("*.md"), *DOCS.rglob("*.md")], ids=lambda p: str(p.relative_to(ROOT)))

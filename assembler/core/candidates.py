@@ -154,6 +154,16 @@ def length_of(text: str, rule: DurationRule) -> int | None:
     return int(length) if length.is_finite() and 0 <= length < _LONGEST else None
 
 
+def elapsed_of(origin: Origin, sub: SubFits, candidate: Candidate) -> int | None:
+    """Return how long [ns] a sub-FITS tells that its exposure was: its keyword for that, or else from its begin to its end."""
+    told = _length(sub.hdus[0], DurationRule(source=origin.times.elapsed, unit=origin.times.elapsed_unit, tolerance=0))
+    if told is None and candidate.is_interval:
+        assert candidate.begin is not None
+        assert candidate.end is not None
+        return candidate.end - candidate.begin
+    return told
+
+
 def by_trust(trust: Sequence[str], files: Sequence[Candidate]) -> Candidate | None:
     """Return the file whose times are trusted most: of those that most others overlap with, the first in the order of trust.
 

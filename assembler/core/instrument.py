@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from assembler.core.instants import UNITS
+
 Match = Literal["frame", "time"]
 TimeForm = Literal["iso", "mjd", "jd", "unix"]
 ValueType = Literal["str", "int", "float", "bool"]
@@ -227,6 +229,68 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ColumnRule:
+    """What fills a column of the exposure's record, `assembler.core.columns.COLUMNS`.
+
+    Attributes
+    ----------
+    column : str
+    sources : tuple of str
+        Keywords of the L0's primary; the first one that has a value counts.
+    value : str, int, float, bool or None
+        What it is in every exposure, where there are no sources.
+    template : str
+        What it is made of, with ``{day_obs}``, ``{seq_num:05}`` or ``{exposure_id}``, where there are neither.
+    unit : str
+        Of the sources' value; empty for the column's own.
+    words : mapping of str to (str, int, float or bool)
+        What each word means, in lower case; a word that is not among them means nothing. Empty: the value is what it is.
+    pattern : str
+        Regular expression: of a column that is true or false, what the text has to be; of others, with the text wanted as its group.
+    """
+
+    column: str
+    sources: tuple[str, ...] = ()
+    value: str | int | float | bool | None = None
+    template: str = ""
+    unit: str = ""
+    words: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    pattern: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """Where the observatory is: longitude (east is positive) and latitude [deg], and height above the ellipsoid [m] (WGS 84)."""
+
+    longitude: float
+    latitude: float
+    height: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordRule:
+    """How the record of an exposure is made.
+
+    Attributes
+    ----------
+    columns : tuple of ColumnRule
+    day_begins : int
+        At which time of day in UTC a night's date begins [ns].
+    frame : str
+        The celestial frame that right ascension and declination are in, at J2000.
+    equinox : str
+        Keyword that tells their equinox; where it is another one than J2000, they are unknown. Empty where none tells it.
+    site : Site or None
+    """
+
+    columns: tuple[ColumnRule, ...] = ()
+    day_begins: int = 12 * UNITS["h"]
+    frame: Literal["icrs", "fk5"] = "icrs"
+    equinox: str = ""
+    site: Site | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Instrument:
     """An instrument: everything that its YAML says.
 
@@ -245,6 +309,7 @@ class Instrument:
     snapshots: tuple[Snapshot, ...]
     table: tuple[TelemetryKeyword, ...]
     margin: int = 0
+    record: RecordRule = field(default_factory=RecordRule)
     digest: str = field(default="", compare=False)
 
     def origin(self, name: str) -> Origin:
@@ -283,6 +348,7 @@ def instrument_from(plain: Mapping[str, Any]) -> Instrument:
             "origins": tuple(map(_origin_from, plain["origins"])),
             "snapshots": tuple(map(_snapshot_from, plain["snapshots"])),
             "table": tuple(map(_keyword_from, plain["table"])),
+            "record": _record_from(plain["record"]),
         }
     )
 
@@ -298,6 +364,12 @@ def _origin_from(plain: Mapping[str, Any]) -> Origin:
             "times": OriginTimes(**{**plain["times"], "durations": _durations_from(plain["times"]["durations"])}),
         }
     )
+
+
+def _record_from(plain: Mapping[str, Any]) -> RecordRule:
+    site = Site(**plain["site"]) if plain["site"] else None
+    columns = tuple(ColumnRule(**{**c, "sources": tuple(c["sources"])}) for c in plain["columns"])
+    return RecordRule(**{**plain, "site": site, "columns": columns})
 
 
 def _durations_from(plain: Sequence[Mapping[str, Any]]) -> tuple[DurationRule, ...]:

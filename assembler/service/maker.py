@@ -19,16 +19,18 @@ from assembler.service.journal_reader import ExposureName, Sighting
 from assembler.service.lender import Lender
 from assembler.service.log import Log
 from assembler.service.pipeline import Outcome, assemble
+from assembler.service.recorder import Recorder
 
 UNANSWERED = "history-unavailable"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
-    """What may be read anew while the watcher runs: the instrument, and what is known to be wrong."""
+    """What may be read anew while the watcher runs: the instrument, and what is known to be wrong; and who records its L0s."""
 
     instrument: Instrument
     corrections: Sequence[Correction] = ()
+    recorder: Recorder | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +93,7 @@ class Maker:
     ) -> None:
         self._instrument = setup.instrument
         self._corrections = setup.corrections
+        self._recorder = setup.recorder
         self._out = out
         self._lender = lender
         self._diary = diary
@@ -120,6 +123,8 @@ class Maker:
         self._diary.note(
             name, "published", detail, l0=str(outcome.path), version=outcome.version, findings=counts, missing=missing_of(outcome)
         )
+        if self._recorder:
+            self._recorder.add(outcome.path, self._instrument)
         return outcome
 
     def _find(self, order: Order) -> Found:

@@ -45,18 +45,18 @@ class _Text(Loader):
 
 
 class Server:
-    """Where the history is, and what is said of its trouble."""
+    """Where the history, or what else it is, is, and what is said of its trouble."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, what: str = "history") -> None:
         # Nothing of the URL is told, nor what is wrong with it: it may be a piece of the password.
         expected = "expected postgresql://USER@HOST:PORT/DATABASE, and in a password %XX for what is no letter or digit"
         try:
             given = {name: str(value) for name, value in conninfo_to_dict(url).items()}
         except (psycopg.Error, UnicodeError):
-            raise ConfigurationError(f"the URL of the history in PostgreSQL cannot be read; {expected}") from None
+            raise ConfigurationError(f"the URL of the {what} in PostgreSQL cannot be read; {expected}") from None
         odd = "@" in given.get("host", "") + given.get("dbname", "") or not re.fullmatch(r"[0-9,]*", given.get("port", ""))
         if odd or "\0" in url:
-            raise ConfigurationError(f"the URL of the history in PostgreSQL has an odd host, port or database; {expected}")
+            raise ConfigurationError(f"the URL of the {what} in PostgreSQL has an odd host, port or database; {expected}")
         defaults = {o.keyword.decode(): o.val.decode() for o in Conninfo.get_defaults() if o.val}
         told = defaults | given
         hosts = (told.get("host") or told.get("hostaddr") or "local socket").split(",")
