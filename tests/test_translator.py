@@ -204,6 +204,13 @@ def test_what_does_not_fit_is_told_once_and_is_no_value(l0, logged):
     ]
 
 
+def test_a_pointing_whose_moment_is_no_time_is_of_the_begin(l0, kpf):
+    header = fits.getheader(l0)
+    header["DATE-MID"] = ""
+    info = ObservationInfo(header, pedantic=True)
+    assert info.altaz_begin.obstime == info.datetime_begin
+
+
 ANY = st.one_of(st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(allow_nan=False, allow_infinity=False, width=32))
 TEXT = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=60)
 
