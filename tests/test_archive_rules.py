@@ -187,7 +187,7 @@ class TestReading:
         [
             ("archive: KOA", "archives: KOA", 2, "archives: is not known; expected archive, decimals, name, primary, extensions"),
             ("archive: KOA", "archive: ' '", 2, "archive: expected the archive's name"),
-            ("decimals: 5", "place: '{date}'", 3, "place: expected folders and {name}, such as {date}/{name}; the template '{date}' does not end"),
+            ("decimals: 5", "place: '{date}'", 3, "place: expected folders and {name}, such as {date}/{name}; the template"),
             ("decimals: 5", "decimals: -1", 3, "decimals: expected a whole number from 0 to 20, found -1"),
             ("decimals: 5\n", "", 9, "primary.EQUINOX.width: expected decimals at the top of the file"),
             ("KP.{date}", "KP.{day}", 4, "name.template: expected a file name with {date}, {seconds}"),
