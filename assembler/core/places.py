@@ -8,8 +8,11 @@ from assembler.core.instants import SECOND, format_iso, round_to
 TEMPLATE = "{date}/{name}"
 """Where L0s go when nobody says otherwise."""
 
-LONGEST_PART = 200
+LONGEST_PART = 220
 """Characters of a part; with what is put before and after the name of a temporary file, no file system minds."""
+
+_LONGEST_NAME = 200
+"""Characters of the name of an L0; there is room for what the names of its receipt and of a compressed copy have more."""
 
 _PART = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9._+-]*")
 _FIELD = re.compile(r"\{([^{}]*)\}")
@@ -125,5 +128,7 @@ def place_of(template: str, name: str, begin: int | None, version: int | None) -
     for wanted in _FIELD.findall(template):
         if wanted not in fields:
             raise ValueError(f"its place is {template}, and it has no {'L0VER' if wanted == 'version' else 'DATE-BEG that is a time'}")
+    if len(name) > _LONGEST_NAME:
+        raise ValueError(f"{name[:40]!a}... has {len(name)} characters; the name of an L0 in an archive has at most {_LONGEST_NAME}")
     *folders, last = [_FIELD.sub(lambda found: fields[found.group(1)], part) for part in template.split("/")]
     return Place(folder=tuple(folders), name=last)

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import IO
 
 from assembler.core.cards import Value
+from assembler.core.checksum_lines import SHA256SUMS
 from assembler.core.exposure import Hdu
 from assembler.core.instants import parse_iso
 from assembler.core.places import Place, place_of
-from assembler.core.receipts import Content, ReceivedFinding, ReceivedL0, ReceivedSource, ToldRule
+from assembler.core.receipts import SUFFIX, Content, ReceivedFinding, ReceivedL0, ReceivedSource, ToldRule
 from assembler.core.rules import Broken
 from assembler.core.versions import is_version
 from assembler.errors import InputError, VerificationError
@@ -76,6 +77,8 @@ class Candidate:
         RefusalError
             When it cannot go anywhere.
         """
+        if self.l0.name == SHA256SUMS or self.l0.name.endswith(SUFFIX):
+            raise RefusalError("name", f"{self.l0.name} is the name of something else in an archive")
         try:
             return place_of(template, self.l0.name, self.begin, self.l0.version)
         except ValueError as error:

@@ -17,7 +17,7 @@ from assembler.core.receipts import Content
 from assembler.errors import ConfigurationError, OutputError, TakenError
 from assembler.service.destination import DAY, chunks, read_content
 
-_PART = 16 << 20
+_PART = 8 << 20
 """Of a large object, what is sent, or asked for, at once [bytes]."""
 
 _TAKEN = ("PreconditionFailed", "412")

@@ -28,8 +28,8 @@ _PORT = 22
 _PATIENCE = 60.0
 """How long the server may keep silent [s]."""
 
-_REQUESTS = 64
-"""For 32 KiB each, that are on their way at once."""
+_WINDOW = 4 << 20
+"""Asked for at once [bytes]; paramiko's own prefetch of a whole file keeps most of it in memory."""
 
 _NO_KEY = "the server does not let us in; keys are those of an SSH agent, or in ~/.ssh"
 _FSYNC = "fsync@openssh.com"
@@ -55,13 +55,13 @@ class Behind:
 
     def read(self, place: Place, longest: int) -> bytes | None:
         """Return what a small file holds, or None where there is none."""
-        with self._told(place), self._opened(self._path(place), longest) as file:
-            return None if file is None else b"".join(_pieces(file, longest))
+        with self._told(place), self._opened(self._path(place), longest) as opened:
+            return None if opened is None else b"".join(_pieces(*opened))
 
     def content(self, place: Place) -> Content | None:
         """Read a file, and return what it holds; None where there is none."""
-        with self._told(place), self._opened(self._path(place)) as file:
-            return None if file is None else _content(file)
+        with self._told(place), self._opened(self._path(place)) as opened:
+            return None if opened is None else _content(*opened)
 
     def add(self, place: Place, stream: IO[bytes], content: Content) -> None:
         """Keep a file, and give it its name when it was read again and found to be right."""
@@ -133,20 +133,19 @@ class Behind:
             return None
 
     @contextmanager
-    def _opened(self, path: str, longest: int | None = None) -> "Iterator[SFTPFile | None]":
-        """Open a regular file that is there, and have the server send it ahead of being asked."""
+    def _opened(self, path: str, longest: int | None = None) -> "Iterator[tuple[SFTPFile, int] | None]":
+        """Open a regular file that is there; lend it with its size [bytes]."""
         status = self._status(path)
         if status is None:
             yield None
             return
         if not stat.S_ISREG(status.st_mode or 0):
             raise OutputError(f"{self.shown}: {path} is no regular file", retry=False)
-        size = status.st_size or 0
-        if longest is not None and size > longest:
-            raise OutputError(f"{self.shown}: {path} is larger than the {longest >> 20} MiB that it may have", retry=False)
         with self._ftp.open(path, "rb") as file:
-            file.prefetch(size, _REQUESTS)
-            yield file
+            size = file.stat().st_size or 0
+            if longest is not None and size > longest:
+                raise OutputError(f"{self.shown}: {path} is larger than the {longest >> 20} MiB that it may have", retry=False)
+            yield file, size
 
     @contextmanager
     def _written(self, place: Place, stream: IO[bytes], content: Content) -> Iterator[str]:
@@ -164,8 +163,8 @@ class Behind:
                     file.set_pipelined(False)  # the last write waits for what became of all that were before it
                     file.write(before)
                     self._sync(file)
-                with self._opened(draft) as file_there:
-                    arrived = None if file_there is None else _content(file_there)
+                with self._opened(draft) as opened:
+                    arrived = None if opened is None else _content(*opened)
                 if arrived != content:
                     raise OutputError(f"{self.url(place)}: what arrived is not what was sent; it was removed")
                 yield draft
@@ -289,14 +288,17 @@ def _load_known_hosts(keys: "HostKeys") -> None:
                 keys.add(name, entry.key.get_name(), entry.key)
 
 
-def _pieces(file: "SFTPFile", most: int) -> Iterator[bytes]:
-    while most and (piece := file.read(min(most, 1 << 20))):
-        most -= len(piece)
-        yield piece
+def _pieces(file: "SFTPFile", size: int) -> Iterator[bytes]:
+    """Read a file as it is now, a window of requests after the other."""
+    for start in range(0, size, _WINDOW):
+        yield from file.readv([(start, min(_WINDOW, size - start))])
+    if file.read(1):
+        raise OSError(errno.EIO, "it became longer while it was read")
 
 
-def _content(file: "SFTPFile") -> Content:
-    return read_content(file.read)
+def _content(file: "SFTPFile", size: int) -> Content:
+    pieces = _pieces(file, size)
+    return read_content(lambda _: next(pieces, b""))
 
 
 def _errors() -> tuple[type[Exception], ...]:

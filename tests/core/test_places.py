@@ -26,7 +26,7 @@ def test_a_template_gives_folders_and_the_name(template, place):
     assert str(place_of(check_template(template), "a.fits", BEGIN, 3)) == place
 
 
-@pytest.mark.parametrize("part", ["", ".", "..", ".hidden", "a/b", "a\\b", "a b", "é", "a\n", "a\0", "~%00", "x" * 201, "$(x)", "*"])
+@pytest.mark.parametrize("part", ["", ".", "..", ".hidden", "a/b", "a\\b", "a b", "é", "a\n", "a\0", "~%00", "x" * 221, "$(x)", "*"])
 def test_what_is_no_plain_name_is_none(part):
     with pytest.raises(ValueError, match=r"name|characters"):
         check_part(part)
@@ -53,6 +53,13 @@ def test_no_name_leads_out_of_an_archive(template, name, begin, version):
 def test_what_is_no_template_is_told(template):
     with pytest.raises(ValueError, match=r"the template"):
         check_template(template)
+
+
+def test_the_name_of_an_l0_leaves_room_for_those_beside_it():
+    place = place_of("{name}", "x" * 200, None, None)
+    assert place.beside(f"{place.name}.fz.receipt.json").name.startswith(place.name)
+    with pytest.raises(ValueError, match=r"has 201 characters"):
+        place_of("{name}", "x" * 201, None, None)
 
 
 def test_an_l0_that_does_not_tell_what_its_place_needs_has_none():

@@ -14,10 +14,11 @@ from kpf_exposure import PATHS, exposure
 
 from assembler.core.checksum_lines import SHA256SUMS
 from assembler.core.places import TEMPLATE, Place
-from assembler.core.receipts import from_json, to_json
+from assembler.core.receipts import Content, ReceivedL0, from_json, to_json
 from assembler.errors import ConfigurationError, OutputError, TakenError
 from assembler.service import archive_candidates, destination_directory, destination_s3, destination_sftp
 from assembler.service.archive import Order, archive_l0, check_l0, read_receipt
+from assembler.service.archive_results import RefusalError
 from assembler.service.destination import open_destination, read_content
 
 KINDS = ("directory", "sftp", "s3")
@@ -197,6 +198,7 @@ def test_a_name_is_given_once_and_never_over_another(store, archive):
     assert store.files() == {"a/b/c.fits": b"first", "a/b/d": b"two"}
     assert archive.destination.names(("a", "b")) == {"c.fits", "d"}
     assert archive.destination.names(("a", "nothing")) == frozenset()
+    assert archive.destination.read(place, 5) == b"first"
     with pytest.raises(OutputError, match="larger than"):
         archive.destination.read(place, 4)
 
@@ -291,6 +293,32 @@ def test_what_is_no_store_is_told_without_its_secrets(url):
     assert "secret@" not in str(told.value)
     assert "token" not in str(told.value)
     assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(("url", "library", "extra"), [("s3://bucket/x", "s3fs", "s3"), ("sftp://host/x", "paramiko", "sftp")])
+def test_an_extra_that_is_not_installed_is_named(monkeypatch, url, library, extra):
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(ConfigurationError, match=rf"needs {library}; install the extra: pip install 'l0-assembler\[{extra}\]'"):
+        open_destination(url)
+
+
+@pytest.mark.parametrize("name", ["SHA256SUMS", "a.receipt.json", "two words.fits", "-\x1b[31m.fits"])
+def test_a_name_that_an_archive_cannot_have_is_refused(tmp_path, name):
+    """The YAML of an instrument may name its L0s as it likes."""
+    candidate = archive_candidates.Candidate(
+        path=tmp_path / name,
+        stream=io.BytesIO(),
+        signature=(0, 0, 0),
+        l0=ReceivedL0(name=name, ofname=name, content=Content(size=0, sha256="0" * 64), version=1, assembler=None, yaml=None),
+        begin=0,
+        sources=(),
+        findings=(),
+        warnings=(),
+    )
+    with pytest.raises(RefusalError) as told:
+        candidate.place(TEMPLATE)
+    assert told.value.kind == "name"
+    assert str(told.value).isprintable()
 
 
 def test_a_receipt_is_checked_as_data_from_outside(archive, l0s):
