@@ -16,6 +16,7 @@ from assembler import __version__, changes, console
 from assembler.announce import announce
 from assembler.announcing import ANNOUNCE, announcing, load_receivers
 from assembler.archive import archive
+from assembler.clean import clean
 from assembler.diff import diff
 from assembler.errors import AssemblerError, InputError, TakenError, VerificationError
 from assembler.init import init
@@ -216,6 +217,7 @@ def telemetry() -> None:
 
 command.add_command(announce)
 command.add_command(archive)
+command.add_command(clean)
 command.add_command(night)
 command.add_command(diff)
 command.add_command(init)
