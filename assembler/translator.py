@@ -25,7 +25,7 @@ from assembler.core.cards import Value
 from assembler.core.columns import COLUMNS
 from assembler.core.instants import SECOND
 from assembler.core.instrument import Instrument
-from assembler.core.record import Cell, exposure_columns, is_l0_of, moment_card, source_of
+from assembler.core.record import Cell, exposure_columns, instant_of, is_l0_of, source_of
 
 _log = logging.getLogger(__name__)
 
@@ -167,8 +167,8 @@ class L0Translator(MetadataTranslator):
         azimuth, zenith_angle = self.column("azimuth"), self.column("zenith_angle")
         if azimuth is None or zenith_angle is None:
             return None
-        told = self._values.get(moment_card(self.described, self._source("azimuth")))
-        obstime = Time(told, format="isot", scale="utc") if isinstance(told, str) else self.to_datetime_begin()
+        told = instant_of(self.described, self._source("azimuth"), self._values)
+        obstime = self.to_datetime_begin() if told is None else Time(told, format="isot", scale="utc")
         return AltAz(az=azimuth * u.deg, alt=(90 - zenith_angle) * u.deg, obstime=obstime, location=self.to_location())
 
     def to_boresight_rotation_coord(self) -> str:
