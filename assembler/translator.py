@@ -23,9 +23,9 @@ import logging
 from assembler.config import load_instrument, shipped_instrument
 from assembler.core.cards import Value
 from assembler.core.columns import COLUMNS
-from assembler.core.instants import SECOND, format_iso, parse_iso
+from assembler.core.instants import SECOND
 from assembler.core.instrument import Instrument
-from assembler.core.record import Cell, exposure_columns, is_l0_of, moment_card, source_of
+from assembler.core.record import Cell, exposure_columns, instant_of, is_l0_of, source_of
 
 _log = logging.getLogger(__name__)
 
@@ -167,7 +167,8 @@ class L0Translator(MetadataTranslator):
         azimuth, zenith_angle = self.column("azimuth"), self.column("zenith_angle")
         if azimuth is None or zenith_angle is None:
             return None
-        obstime = _instant(self._values.get(moment_card(self.described, self._source("azimuth")))) or self.to_datetime_begin()
+        told = instant_of(self.described, self._source("azimuth"), self._values)
+        obstime = self.to_datetime_begin() if told is None else Time(told, format="isot", scale="utc")
         return AltAz(az=azimuth * u.deg, alt=(90 - zenith_angle) * u.deg, obstime=obstime, location=self.to_location())
 
     def to_boresight_rotation_coord(self) -> str:
@@ -183,14 +184,6 @@ class L0Translator(MetadataTranslator):
         """Return the keyword that fills a column; empty where none does."""
         rule = next((rule for rule in self.described.record.columns if rule.column == column), None)
         return source_of(rule, self._values) if rule else ""
-
-
-def _instant(told: object) -> Time | None:
-    """Return a time as the assembler writes it; None for what is none."""
-    try:
-        return Time(format_iso(parse_iso(told)), format="isot", scale="utc") if isinstance(told, str) else None
-    except ValueError:
-        return None
 
 
 def _method(made: Callable[[L0Translator], Any]) -> Callable[[L0Translator], Any]:

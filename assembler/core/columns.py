@@ -62,7 +62,7 @@ COLUMNS: Mapping[str, Column] = {
     "target_name": Column(kind="text", meaning="the target"),
     "target_id": Column(kind="text", meaning="the target, or the request for it, as a catalogue or the scheduler numbers it"),
     "scheduler_note": Column(kind="text", meaning="what the scheduler noted"),
-    "tracking_ra": _number("deg", "right ascension, J2000", 0, 360),
+    "tracking_ra": _number("deg", "right ascension, J2000", 0, 360, wraps=True),
     "tracking_dec": _number("deg", "declination, J2000", -90, 90),
     "sky_angle": _number("deg", "position angle of the instrument on the sky", wraps=True),
     "azimuth": _number("deg", "azimuth, from north through east", wraps=True),

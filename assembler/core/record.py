@@ -232,13 +232,11 @@ def column_cell(column: Column, value: Value, unit: str = "") -> Cell:
         return _whole(value, column)
     units = QUANTITIES[column.unit]
     told = converted(value, units[unit] if unit else next(iter(units.values())))
-    if column.wraps:
-        return told % 360
     if column is COLUMNS["zenith_angle"] and _BEYOND_ZENITH <= told < 0:
         return 0.0  # a telescope that leans back a little
     if not column.least <= told <= column.greatest:
         raise ValueError(f"is {told:g}, which is not from {column.least:g} to {column.greatest:g}")
-    return told
+    return told % 360 % 360 if column.wraps else told  # once more, as a little less than 0 becomes 360 itself
 
 
 def _cell(rule: ColumnRule, source: str, values: Mapping[str, Value], told: Mapping[str, Cell]) -> Cell:
@@ -310,10 +308,14 @@ def _rest(instrument: Instrument, values: Mapping[str, Value]) -> tuple[KeywordR
     return tuple(rows[:MOST_KEYWORDS])
 
 
-def moment_card(instrument: Instrument, card: str) -> str:
-    """Return the card of the L0 that tells at which instant the value of another was taken; of one that nobody tells, the begin."""
+def instant_of(instrument: Instrument, card: str, values: Mapping[str, Value]) -> str | None:
+    """Return the instant at which the value of a card was taken, in UTC; of one that nobody tells, the begin; None where it is no time."""
     told = dict(zip(MOMENTS, ("DATE-BEG", "DATE-MID", "DATE-END"), strict=True))
-    return told.get(_moments(instrument).get(card, ""), "DATE-BEG")
+    keyword = told.get(_moments(instrument).get(card, ""), "DATE-BEG")
+    try:
+        return _time(values.get(keyword))
+    except ValueError:
+        return None
 
 
 def _moments(instrument: Instrument) -> dict[str, str]:
