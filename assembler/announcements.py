@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, Field
 
+from assembler.config import yaml_text
 from assembler.core.announcements import EVENTS, Receiver, Secret, ToBroker, ToCommand, ToFile, ToWebhook
 from assembler.core.instants import SECOND, parse_duration
-from assembler.errors import ConfigurationError
 from assembler.problems import STRICT, checked, matching, refuse
 from assembler.yaml import Place
 
@@ -74,11 +74,7 @@ def load_announcements(path: Path) -> tuple[Receiver, ...]:
     ConfigurationError
         In one line: file, line, place and what was expected there; or that it cannot be read.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path}: cannot be read: {error}") from error
-    return read_announcements(text, str(path))
+    return read_announcements(yaml_text(path), str(path))
 
 
 def read_announcements(text: str, name: str) -> tuple[Receiver, ...]:

@@ -102,7 +102,7 @@ def _results(
 def _load(named: str | None, yaml: str | None) -> "tuple[Rules, str] | None":
     """Return the archive's rules, and where it wants L0s; None where there are no rules, which is said."""
     from assembler.archive_rules import default_rules, read_rules
-    from assembler.config import default_instrument
+    from assembler.config import default_instrument, yaml_text
     from assembler.core.rules import broken_rules
     from assembler.service.archive_candidates import Rules
 
@@ -110,13 +110,9 @@ def _load(named: str | None, yaml: str | None) -> "tuple[Rules, str] | None":
     if path is None:
         click.echo("there is no archive.yaml beside the instrument's YAML, so only structure and checksums are checked", err=True)
         return None
-    try:
-        raw = path.read_bytes()
-        text = raw.decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path}: cannot be read: {error}") from error
+    text = yaml_text(path)
     told = read_rules(text, str(path))
-    return Rules(judge=partial(broken_rules, told), sha256=hashlib.sha256(raw).hexdigest()), told.place
+    return Rules(judge=partial(broken_rules, told), sha256=hashlib.sha256(text.encode()).hexdigest()), told.place
 
 
 def _tell(result: "Result") -> None:

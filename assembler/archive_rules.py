@@ -9,13 +9,13 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, Field
 
+from assembler.config import yaml_text
 from assembler.core.cards import COMMENTARY
 from assembler.core.places import TEMPLATE, check_template
 from assembler.core.rule_names import NameRules
 from assembler.core.rule_values import KIND_NAMES, ValueKind, is_of_kind
 from assembler.core.rules import PRIMARY, ExtensionRules, KeywordRules, Rules, When, rule_names
 from assembler.core.text_patterns import pattern_fault
-from assembler.errors import ConfigurationError
 from assembler.problems import STRICT, checked, matching, refuse
 from assembler.schema import ExtensionName, FileName, Keyword, Text
 from assembler.yaml import Place
@@ -139,11 +139,7 @@ def load_rules(path: Path) -> Rules:
     ConfigurationError
         In one line: file, line, place and what was expected there.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path}: cannot be read: {error}") from error
-    return read_rules(text, os.fspath(path))
+    return read_rules(yaml_text(path), os.fspath(path))
 
 
 def read_rules(text: str, name: str) -> Rules:

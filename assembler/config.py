@@ -32,6 +32,20 @@ def shipped_instrument() -> Path | None:
     return next((p for p in (package / "prefixes.yaml", package.parent / "prefixes.yaml") if p.is_file()), None)
 
 
+def yaml_text(path: Path) -> str:
+    """Return the text of a YAML file, every byte of it, so that its SHA-256 is what `sha256sum` tells.
+
+    Raises
+    ------
+    ConfigurationError
+        When it cannot be read, or is no UTF-8.
+    """
+    try:
+        return path.read_bytes().decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error}") from error
+
+
 def load_instrument(path: Path) -> Instrument:
     """Read an instrument's YAML.
 
@@ -40,10 +54,7 @@ def load_instrument(path: Path) -> Instrument:
     ConfigurationError
         In one line: file, line, place and what was expected there.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path}: cannot be read: {error}") from error
+    text = yaml_text(path)
     memory = _memory(path)
     known = _recall(memory, text)
     if known is not None:

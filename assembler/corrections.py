@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, Field
 
+from assembler.config import yaml_text
 from assembler.core.cards import COMMENTARY, Record, Value, date_fault, text_of
 from assembler.core.corrections import Correction, conflict, is_told, telemetry_field
 from assembler.core.extensions import tells_how_data_are_stored
@@ -86,7 +87,7 @@ def load_corrections(directory: Path, instrument: Instrument) -> tuple[Correctio
         raise ConfigurationError(f"{directory}: there is no such directory of corrections") from error
     except OSError as error:
         raise ConfigurationError(f"{directory}: cannot be read: {error}") from error
-    corrections = [c for name in names for c in read_corrections(_text(directory / name), str(directory / name), instrument)]
+    corrections = [c for name in names for c in read_corrections(yaml_text(directory / name), str(directory / name), instrument)]
     _refuse_conflicts(corrections)
     return tuple(corrections)
 
@@ -118,13 +119,6 @@ def read_corrections(text: str, name: str, instrument: Instrument) -> tuple[Corr
         name,
     )
     return tuple(_correction(c, name, lines["corrections", i]) for i, c in enumerate(model.corrections))
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path}: cannot be read: {error}") from error
 
 
 def _refuse_conflicts(corrections: Sequence[Correction]) -> None:
