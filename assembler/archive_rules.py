@@ -116,6 +116,7 @@ class _Name(_Model):
 
 class _Document(_Model):
     archive: Annotated[Text, matching(r"(?=.*[!-~]).{1,100}", "the archive's name, in up to 100 characters")]
+    instrument: Text | None = None
     decimals: Annotated[int, _whole(0, _MOST_DECIMALS)] | None = None
     name: _Name = Field(default_factory=_Name)
     primary: dict[Keyword, _Keyword] = {}
@@ -159,6 +160,7 @@ def read_rules(text: str, name: str) -> Rules:
     model, lines = checked(text, name, _Document)
     rules = Rules(
         archive=model.archive,
+        instrument=model.instrument or "",
         place=model.place or "",
         decimals=model.decimals or 0,
         name=NameRules(**{part: keyword or "" for part, keyword in model.name}),

@@ -54,7 +54,9 @@ def clean(
     instrument = load_named(yaml)
     rules = default_rules(Path(yaml) if yaml else default_instrument())
     try:
-        wanted = check_template(template) if template is not None else (load_rules(rules).place if rules else "") or TEMPLATE
+        asked = load_rules(rules) if rules else None
+        place = asked.place if asked and asked.instrument in ("", instrument.name) else ""
+        wanted = check_template(template) if template is not None else place or TEMPLATE
         least = parse_duration(age)
     except ValueError as error:
         raise ConfigurationError(str(error)) from None

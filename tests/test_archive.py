@@ -97,6 +97,10 @@ def test_each_l0_of_an_archive_of_rules_is_judged_by_those_beside_its_yaml(call,
         "  range L0VER: L0VER is 1, expected at most 0",
     ]
     assert list(archive.iterdir()) == []
+    (bare.parent / "archive.yaml").write_text(STRICT + "instrument: HIRES\n")
+    code, _, err = call("archive", l0s[0], "--check", "-i", bare)
+    assert (code, err) == (0, f"{bare.parent}/archive.yaml is for HIRES, not KPF, so only structure and checksums are checked\n")
+    assert call("archive", l0s[0], "--check", "-i", bare, "--rules", bare.parent / "archive.yaml")[0] == 1
 
 
 @pytest.mark.parametrize(

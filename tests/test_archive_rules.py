@@ -185,7 +185,7 @@ class TestReading:
     @pytest.mark.parametrize(
         ("old", "new", "line", "told"),
         [
-            ("archive: KOA", "archives: KOA", 2, "archives: is not known; expected archive, decimals, name, primary, extensions"),
+            ("archive: KOA", "archives: KOA", 2, "archives: is not known; expected archive, instrument, decimals, name"),
             ("archive: KOA", "archive: ' '", 2, "archive: expected the archive's name"),
             ("decimals: 5", "place: '{date}'", 3, "place: expected folders and {name}, such as {date}/{name}; the template '{date}'"),
             ("decimals: 5", "decimals: -1", 3, "decimals: expected a whole number from 0 to 20, found -1"),

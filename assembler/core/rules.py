@@ -91,6 +91,8 @@ class Rules:
     ----------
     archive : str
         Its name.
+    instrument : str
+        Whose L0s they are for; empty where that is not said.
     place : str
         Where in it an L0 goes, as `assembler.core.places` has it; empty where that is not said.
     decimals : int
@@ -105,6 +107,7 @@ class Rules:
     """
 
     archive: str
+    instrument: str = ""
     place: str = ""
     decimals: int = 0
     name: NameRules = field(default_factory=NameRules)
