@@ -81,7 +81,7 @@ def _results(
 ) -> "Iterator[Result]":
     from assembler.core.places import TEMPLATE, check_template
     from assembler.service.archive import Order, archive_l0, check_l0
-    from assembler.service.destination import open_destination
+    from assembler.service.destination_urls import open_destination
 
     loaded = _load(rules, yaml)
     judged, place = loaded if loaded is not None else (None, "")

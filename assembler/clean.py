@@ -49,7 +49,7 @@ def clean(
     from assembler.core.instants import parse_duration
     from assembler.core.places import TEMPLATE, check_template
     from assembler.service.cleaning import Order, clean_night, server_time
-    from assembler.service.destination import open_destination
+    from assembler.service.destination_urls import open_destination
 
     instrument = load_named(yaml)
     rules = default_rules(Path(yaml) if yaml else default_instrument())

@@ -8,20 +8,17 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import IO, Protocol
-from urllib.parse import unquote, urlsplit
 
 from assembler.core.places import Place
 from assembler.core.receipts import Content
-from assembler.errors import ConfigurationError, InputError
+from assembler.errors import InputError
 
 CHUNK = 1 << 20
 PART = ".part"
 DAY = 86_400
 """How old the temporary file of an archiver must be to be nobody's any more, where a store has no locks [s]."""
 
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _ABANDONED = re.compile(rf"\..+\.[0-9a-f]{{16}}{re.escape(PART)}")
 
 
@@ -71,51 +68,6 @@ class Destination(Protocol):
 
     def close(self) -> None:
         """Let go of the store."""
-
-
-def open_destination(text: str) -> Destination:
-    """Open the store that is named: a directory, or an URL.
-
-    Raises
-    ------
-    ConfigurationError
-        When it names none.
-    OutputError
-        When it is not there.
-    """
-    scheme = _SCHEME.match(text)
-    if not scheme:
-        from assembler.service.destination_directory import open_directory
-
-        return open_directory(Path(text))
-    kind = scheme.group(1).lower()
-    try:
-        parts = urlsplit(text)
-        host, port, user, secret = parts.hostname or "", parts.port, parts.username or "", parts.password
-    except ValueError as error:
-        raise ConfigurationError(f"--to {kind}://...: {str(error)[:100]}") from None
-    if secret is not None or (user and kind != "sftp"):
-        raise ConfigurationError(f"--to {kind}://...: a secret does not belong on a command line, where everybody sees it")
-    if parts.query or parts.fragment:
-        raise ConfigurationError(f"--to {kind}://...: expected no ? and no #")
-    path = unquote(parts.path)
-    if kind == "file":
-        if host not in ("", "localhost") or not path.startswith("/"):
-            raise ConfigurationError("--to file://...: expected file:///PATH, on this host")
-        from assembler.service.destination_directory import open_directory
-
-        return open_directory(Path(path))
-    if "\0" in path or ".." in path.split("/"):
-        raise ConfigurationError(f"--to {kind}://...: its path has a part that is none")
-    if kind == "s3" and host and port is None:
-        from assembler.service.destination_s3 import open_s3
-
-        return open_s3(parts.netloc, path.strip("/"))
-    if kind == "sftp" and host and path.startswith("/"):
-        from assembler.service.destination_sftp import open_sftp
-
-        return open_sftp(host, port, unquote(user), path.rstrip("/") or "/")
-    raise ConfigurationError(f"--to {kind}://...: expected a directory, file:///PATH, s3://BUCKET/PREFIX or sftp://USER@HOST:PORT/PATH")
 
 
 def chunks(stream: IO[bytes], content: Content, size: int = CHUNK) -> Iterator[bytes]:

@@ -19,7 +19,8 @@ from assembler.errors import ConfigurationError, OutputError, TakenError
 from assembler.service import archive_candidates, destination_directory, destination_s3, destination_sftp
 from assembler.service.archive import Order, archive_l0, check_l0, read_receipt
 from assembler.service.archive_results import RefusalError
-from assembler.service.destination import open_destination, read_content
+from assembler.service.destination import read_content
+from assembler.service.destination_urls import open_destination
 
 KINDS = ("directory", "sftp", "s3")
 FOLDER = "20240422"

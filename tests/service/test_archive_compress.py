@@ -13,7 +13,7 @@ from assembler.errors import VerificationError
 from assembler.fits import tiles
 from assembler.service import archive_work
 from assembler.service.archive import Order, archive_l0, read_receipt
-from assembler.service.destination import open_destination
+from assembler.service.destination_urls import open_destination
 
 FOLDER = "20240422"
 

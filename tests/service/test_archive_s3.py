@@ -16,7 +16,8 @@ from assembler.core.places import TEMPLATE, Place
 from assembler.errors import OutputError, TakenError
 from assembler.service import destination_s3
 from assembler.service.archive import Order, archive_l0
-from assembler.service.destination import open_destination, read_content
+from assembler.service.destination import read_content
+from assembler.service.destination_urls import open_destination
 
 STRACE = shutil.which("strace")
 FOLDER = "20240422"

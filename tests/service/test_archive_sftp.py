@@ -14,7 +14,7 @@ import stores
 from assembler.core.places import TEMPLATE, Place
 from assembler.errors import OutputError
 from assembler.service.archive import Order, archive_l0
-from assembler.service.destination import open_destination
+from assembler.service.destination_urls import open_destination
 
 STRACE = shutil.which("strace")
 FOLDER = "20240422"
