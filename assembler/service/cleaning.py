@@ -15,6 +15,7 @@ from assembler.core.cards import printable_text
 from assembler.core.instants import parse_iso
 from assembler.core.instrument import Instrument
 from assembler.core.places import Place, place_of
+from assembler.core.primary import HEADERS_ALONE
 from assembler.core.receipts import Content, Receipt
 from assembler.core.versions import is_version
 from assembler.errors import InputError, OutputError
@@ -136,7 +137,8 @@ def _strangers(order: Order, l0s: Mapping[str, Sequence[str]]) -> Iterator[tuple
     for path in sorted(order.out.glob("*.fits")):
         if str(path) not in known and not path.name.startswith("."):
             try:
-                scan_primary(str(path))
+                if scan_primary(str(path)).hdus[0].value(HEADERS_ALONE) is not None:
+                    continue  # headers without pixels are nobody's L0
                 told = "is no L0 of this instrument under its own name"
             except InputError as error:
                 told = str(error)

@@ -113,6 +113,11 @@ def test_an_l0_that_is_none_any_more_keeps_everything_of_the_night(there, place)
     there.keeps(str(there.l0s[0]), code=1)
 
 
+def test_headers_without_pixels_among_the_l0s_are_nobodys_damage(there):
+    assert there.call("plan", there.l0s[0], "--write", there.out / "beside.headers.fits")[0] == 0
+    assert there.clean()[1].startswith("exposures: 2 removable; ")
+
+
 def test_one_corrupt_byte_in_the_archives_copy_keeps_everything_of_the_night(there):
     copy = next(there.archive.rglob(there.l0s[0].name))
     copy.chmod(0o644)
