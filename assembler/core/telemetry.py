@@ -82,7 +82,8 @@ def _named(instrument: Instrument) -> tuple[dict[str, TelemetryKeyword], dict[st
             facts.setdefault(asked.source, _untyped(asked.source, asked.comment))
             cards.setdefault(asked.source, []).append(f"{asked.card}@service")
     for source in instrument.sources():
-        facts.setdefault(source, _untyped(source))
+        if source not in facts:
+            facts[source] = _untyped(source)
     every = (*instrument.table, *(k for s in instrument.snapshots for k in s.keywords))
     return facts, cards, {k.source for k in every if k.type in _NUMBERS}
 

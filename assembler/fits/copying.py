@@ -82,9 +82,10 @@ def copy_inputs(
     """
     readings = [_Reading(one, tuple(_parts(one, units.get(one.path, ()))), descriptor, write, pace) for one in inputs]
     workers = 1 if sum(one.delivered.length for one in inputs) <= SMALL else WORKERS
+    longest = min(BUFFER, max((one.delivered.length for one in inputs), default=0))
 
     def work(_number: int) -> list[tuple[int, int]]:
-        buffer = memoryview(bytearray(BUFFER))
+        buffer = memoryview(bytearray(longest))
         return [told for reading in readings for told in reading.take_part(buffer)]
 
     sums: dict[int, int] = {}
