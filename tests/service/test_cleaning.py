@@ -223,6 +223,44 @@ def test_what_changes_between_the_look_and_the_removal_stays(there, monkeypatch)
     assert before[path] == there.sub_fits[path]
 
 
+def test_what_is_written_to_and_dated_back_between_the_look_and_the_removal_stays(there, monkeypatch):
+    path = there.night.sub_fits(there.night.frames[0])["green"]
+    real = cleaning._check_sub_fits
+
+    def meanwhile(recording, paths, signatures):
+        real(recording, paths, signatures)
+        if str(path) in paths.values():
+            flip(path, path.stat().st_size - 3000)
+
+    monkeypatch.setattr(cleaning, "_check_sub_fits", meanwhile)
+    _, told = there.clean("--delete")
+    assert f"{path} changed while it was looked at" in told
+    assert path in there.sub_fits
+
+
+def test_a_sub_fits_that_is_there_and_not_whole_keeps_its_exposure(one):
+    path = one.night.sub_fits(one.night.frames[0])["red"]
+    path.write_bytes(path.read_bytes()[:5000])
+    one.make(code=1)
+    one.keeps(f"{path}, HDU 1: the file ends in its header")
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_an_l0_that_is_its_own_copy_in_the_archive_keeps_its_sub_fits(there, link):
+    copies = [next(there.archive.rglob(path.name)) for path in there.l0s]
+    for path, copy in zip(there.l0s, copies, strict=True):
+        copy.unlink()
+        os.link(path, copy)
+    words = () if link else ("--out", copies[0].parent)
+    there.keeps(f"{copies[0]} is the L0 itself, and no copy of it", *words)
+
+
+def test_a_night_that_is_not_there_is_told_the_same_whether_or_not_something_is_to_be_removed(there, tmp_path):
+    for words in ((), ("--delete",)):
+        told = there.call("clean", tmp_path / "none", "--archive", there.archive, *words)
+        assert told == (3, "", f"assembler: {tmp_path / 'none'}: there is no such directory\n")
+
+
 @pytest.mark.parametrize("when", range(1, 11, 3))
 def test_killed_while_removing_it_goes_on_the_next_time(there, when):
     words = ["clean", str(there.night.directory), "--archive", str(there.archive), "--delete"]
