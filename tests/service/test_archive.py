@@ -135,6 +135,20 @@ def test_what_contradicts_an_l0_refuses_it_and_stays(store, archive, l0s, kind):
     assert store.files() == before
 
 
+@pytest.mark.parametrize("end", ["{name}", "./{name}", "{name}\r"])
+@pytest.mark.parametrize("right", [False, True])
+def test_any_line_that_says_something_else_of_an_l0_refuses_it_and_one_more_that_says_the_same_does_not(make_store, l0s, end, right):
+    store = make_store("directory")
+    with closing(open_destination(store.url)) as destination:
+        order = Order(destination=destination, template=TEMPLATE, rules=None, compress=False, version="test", clock=lambda: ARCHIVED)
+        digest = archive_l0(l0s[0], order).receipt.content.sha256
+        lines = store.files()[f"{FOLDER}/{SHA256SUMS}"] + f"{digest if right else '0' * 64}  {end.format(name=l0s[0].name)}\n".encode()
+        store.write(f"{FOLDER}/{SHA256SUMS}", lines)
+        result = archive_l0(l0s[0], order)
+    assert states([result]) == [("duplicate", "") if right else ("refused", "content")]
+    assert store.files()[f"{FOLDER}/{SHA256SUMS}"] == lines
+
+
 def test_a_file_that_was_damaged_in_the_archive_is_no_duplicate(store, archive, l0s):
     archive(l0s[0])
     name = f"{FOLDER}/{l0s[0].name}"
