@@ -189,6 +189,25 @@ def test_whatever_bit_of_the_l0_is_another_one_nothing_wrong_is_given_back_as_ri
     assert found_out >= len(data) * 2
 
 
+def test_a_table_that_claims_to_be_huge_is_told_of_and_not_read_into_memory(found, make, tmp_path, call):
+    """Gives CARDS 4 TB of rows, all of which the file has, and none of which the disk has."""
+    path = make(found).path
+    content = path.read_bytes()
+    cards = next(h for h in scan(str(path)).hdus if h.extname == "CARDS")
+    at = content.index(b"NAXIS2  = ", content.index(b"EXTNAME = 'CARDS") - 900)
+    rows = 4_000_000_000_000 // cards.value("NAXIS1")
+    length = -(-rows * cards.value("NAXIS1") // 2880) * 2880
+    with path.open("r+b") as file:
+        file.seek(at + 10)
+        file.write(f"{rows:20}".encode())
+        file.seek(cards.offset + length)
+        file.write(content[cards.offset + cards.length :])
+    message = f"assembler: {path}: CARDS has {length} bytes, more than the 1024 MiB that a table of an L0 may have\n"
+    assert call("split", path, "--out", tmp_path / "back") == (3, "", message)
+    assert call("plan", path, "--write", tmp_path / "headers.json") == (3, "", message)
+    assert not (tmp_path / "back").exists()
+
+
 def test_a_damaged_data_unit_is_not_explained_by_a_finding_about_something_else(kpf, night, make):
     edit(night.sub_fits(night.frames[0])["red"], lambda c: c + b"more")
     path = make(find_night(kpf, night.directory, night.frames[0])).path
