@@ -15,6 +15,7 @@ from assembler.errors import InputError, OutputError
 from assembler.fits.blocks import scan
 from assembler.fits.tiles import compress_l0
 from assembler.service.finder import find_given, find_night
+from assembler.service.reader import verify_l0
 from assembler.service.recorded import read_recording
 from assembler.service.splitting import given_back, split_l0
 
@@ -125,6 +126,15 @@ def test_a_name_that_says_gz_is_given_back_without_it(one, tmp_path, make, night
     (given,) = split_l0(make(find_given(one, [str(path)])).path, tmp_path / "back")
     assert given.path == str(tmp_path / "back" / "cam" / "guide.fits")
     assert Path(given.path).read_bytes() == gzip.decompress(path.read_bytes())
+
+
+def test_a_name_that_needs_more_than_one_card_is_the_l0s_own(one, tmp_path, make, night):
+    path = shutil.copy(night.sub_fits(night.frames[0])["red"], tmp_path / f"{'long' * 40}.fits")
+    l0 = make(find_given(one, [f"cam={path}"])).path
+    verify_l0(l0)
+    assert scan(str(l0)).hdus[0].value("OFNAME") == l0.name == f"{'long' * 40}.l0.fits"
+    assert [given.state for given in split_l0(l0, tmp_path / "back")] == ["same"]
+    assert sha256(tmp_path / "back" / "cam" / path.name) == sha256(path)
 
 
 def test_each_version_gives_back_what_it_was_made_of(kpf, night, make, tmp_path):
