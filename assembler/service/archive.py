@@ -95,6 +95,8 @@ def read_receipt(destination: Destination, place: Place) -> Receipt | None:
     receipt = receipts.from_json(text)
     if receipt.name != place.name:
         raise ValueError(f"it is that of {receipt.name}")
+    if receipt.compressed is None and receipt.content != receipt.l0.content:
+        raise ValueError("it is not compressed, and has another SHA-256 than its L0")
     return receipt
 
 

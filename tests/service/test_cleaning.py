@@ -1,6 +1,7 @@
 """Cleaning: nothing is removed but what an archive has and an L0 gives back byte for byte, and that is looked at now."""
 
 import gzip
+import hashlib
 import json
 import os
 import subprocess
@@ -127,6 +128,20 @@ def test_a_receipt_that_is_none_keeps_everything_of_the_night(there):
     receipt.chmod(0o644)
     receipt.write_text('{"receipt": 1, "name": "../x"}')
     there.keeps("its receipt is none", code=1)
+
+
+def test_a_receipt_of_another_file_than_the_l0_itself_keeps_everything_of_the_night_and_is_no_duplicate(there):
+    """As whoever mends a receipt by hand after the archive's copy was damaged may leave it."""
+    copy = next(there.archive.rglob(there.l0s[0].name))
+    flip(copy, 5000)
+    receipt = copy.with_name(f"{copy.name}.receipt.json")
+    told = json.loads(receipt.read_text())
+    receipt.write_text(json.dumps(told | {"sha256": hashlib.sha256(copy.read_bytes()).hexdigest()}))
+    (copy.parent / "SHA256SUMS").unlink()
+    there.keeps("its receipt is none: it is not compressed, and has another SHA-256 than its L0", code=1)
+    code, out, _ = there.call("archive", there.l0s[0], "--to", there.archive)
+    assert code == 1
+    assert "refused" in out
 
 
 def test_an_l0_without_a_receipt_keeps_its_sub_fits_and_the_others_go(there):
