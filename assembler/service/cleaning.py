@@ -268,6 +268,9 @@ def _remove(verdict: Verdict, signatures: Mapping[str, Signature]) -> Verdict:
     except _KeptError as error:
         return replace(verdict, state="kept", reason=str(error))
     for path in verdict.files:
+        if not os.access(os.path.dirname(path), os.W_OK | os.X_OK):  # known before the first of them is gone
+            raise OutputError(f"{path}: cannot be removed: Permission denied")
+    for path in verdict.files:
         try:
             os.unlink(path)
         except OSError as error:

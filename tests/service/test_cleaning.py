@@ -270,6 +270,23 @@ def test_an_l0_that_is_its_own_copy_in_the_archive_keeps_its_sub_fits(there, lin
     there.keeps(f"{copies[0]} is the L0 itself, and no copy of it", *words)
 
 
+def test_a_directory_that_nothing_can_be_removed_from_keeps_the_whole_exposure(one):
+    one.make()
+    path = one.night.sub_fits(one.night.frames[0])["ca_hk"]
+    words = [sys.executable, "-m", "assembler", "clean", str(one.night.directory), "--archive", str(one.archive), "--delete"]
+    if os.geteuid() == 0:  # who may do everything, unless told otherwise
+        words = ["setpriv", "--bounding-set", "-dac_override", *words]
+    before = one.sub_fits
+    path.parent.chmod(0o555)
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+    finally:
+        path.parent.chmod(0o755)
+    assert (done.returncode, done.stdout) == (4, "")
+    assert done.stderr == f"assembler: {path}: cannot be removed: Permission denied\n"
+    assert one.sub_fits == before
+
+
 def test_a_night_that_is_not_there_is_told_the_same_whether_or_not_something_is_to_be_removed(there, tmp_path):
     for words in ((), ("--delete",)):
         told = there.call("clean", tmp_path / "none", "--archive", there.archive, *words)
