@@ -1,7 +1,7 @@
 """SHA256SUMS of a folder: lines that `sha256sum -c` reads. Whatever else is in it stays as it is."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from assembler.core.places import check_part
 
@@ -17,15 +17,30 @@ def digests_in(text: bytes) -> dict[str, str]:
     {'a.fits': 'abababababababababababababababababababababababababababababababab'}
     """
     found: dict[str, str] = {}
-    for line in text.split(b"\n"):
+    for name, digest in _lines(text):
+        found.setdefault(name, digest)
+    return found
+
+
+def contradicts(text: bytes, name: str, digest: str) -> bool:
+    """Tell whether any line of SHA256SUMS says something else of a file.
+
+    >>> contradicts(b"ab" * 32 + b"  a.fits", "a.fits", "cd" * 32), contradicts(b"ab" * 32 + b"  b.fits", "a.fits", "cd" * 32)
+    (True, False)
+    """
+    return any(told == name and other != digest for told, other in _lines(text))
+
+
+def _lines(text: bytes) -> Iterator[tuple[str, str]]:
+    """Yield name and SHA-256 of each line; `./a` is `a`, and the end of a line may be that of Windows, as for `sha256sum -c`."""
+    for line in (one.removesuffix(b"\r") for one in text.split(b"\n")):
         if match := _LINE.fullmatch(line):
             digest, name = match.groups()
         elif match := _TAGGED.fullmatch(line):
             name, digest = match.groups()
         else:
             continue
-        found.setdefault(name.decode("utf-8", "surrogateescape"), digest.decode("ascii").lower())
-    return found
+        yield name.removeprefix(b"./").decode("utf-8", "surrogateescape"), digest.decode("ascii").lower()
 
 
 def with_digests(text: bytes, digests: Mapping[str, str]) -> bytes:

@@ -58,8 +58,10 @@ class Hdu:
         return None if place is None else self._corrected(read_record(place, self.images[place]))
 
     def value(self, keyword: str) -> Value:
-        """Return the value of the first card with a keyword; None when there is none."""
+        """Return the value of the first card with a keyword, a long string whole; None when there is none."""
         found = self.record(keyword)
+        if found and found.text.endswith("&'"):  # rare, so that it may take long
+            return self.values().get(keyword)
         return value_of(found.text) if found and found.kind == "value" else None
 
     def values(self) -> dict[str, Value]:

@@ -10,7 +10,7 @@ from io import BytesIO
 from pathlib import Path
 
 from assembler.core import receipts
-from assembler.core.checksum_lines import SHA256SUMS, digests_in, with_digests
+from assembler.core.checksum_lines import SHA256SUMS, contradicts, digests_in, with_digests
 from assembler.core.instants import SECOND, format_iso
 from assembler.core.lines import as_line
 from assembler.core.places import Place
@@ -95,6 +95,8 @@ def read_receipt(destination: Destination, place: Place) -> Receipt | None:
     receipt = receipts.from_json(text)
     if receipt.name != place.name:
         raise ValueError(f"it is that of {receipt.name}")
+    if receipt.compressed is None and receipt.content != receipt.l0.content:
+        raise ValueError("it is not compressed, and has another SHA-256 than its L0")
     return receipt
 
 
@@ -222,8 +224,7 @@ def _give_receipt(order: Order, candidate: Candidate, target: Place, receipt: Re
 def _check_line(destination: Destination, target: Place, content: Content) -> None:
     """Raise when SHA256SUMS says something else of a file."""
     sums = target.beside(SHA256SUMS)
-    told = digests_in(destination.read(sums, _LONGEST_SUMS) or b"").get(target.name)
-    if told is not None and told != content.sha256:
+    if contradicts(destination.read(sums, _LONGEST_SUMS) or b"", target.name, content.sha256):
         raise RefusalError("content", f"{destination.url(sums)} has another SHA-256 for {target.name}; look which of them is right")
 
 
@@ -256,6 +257,10 @@ def _digests_missing(destination: Destination, target: Place, text: bytes) -> di
             receipt = read_receipt(destination, target.beside(name))
         except ValueError:  # of a stranger; ours was read before
             continue
+        except OutputError as error:
+            if error.retry:
+                raise
+            continue  # a link of a stranger, or what is too large
         if receipt is not None:
             found[name] = receipt.content.sha256
     return found

@@ -111,9 +111,11 @@ def examined(path: Path, rules: Rules | None) -> Iterator[Candidate]:
                 candidate.check_unchanged()
             except (InputError, RefusalError):
                 # A file that was replaced or was still being written may look like anything.
-                if tries + 1 < _MOST_TRIES and _differs(path, signature):
+                if not _differs(path, signature):
+                    raise
+                if tries + 1 < _MOST_TRIES:
                     continue
-                raise
+                raise InputError(f"{path}: changed while it was read", path=str(path), retry=True) from None
             yield candidate
             return
 

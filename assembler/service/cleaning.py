@@ -24,15 +24,15 @@ from assembler.fits.data import file_digest
 from assembler.fits.writer import sync_directory
 from assembler.service.archive import read_receipt
 from assembler.service.archive_work import RICE_SUFFIX
-from assembler.service.destination import Destination
+from assembler.service.destination import Destination, is_itself
 from assembler.service.recorded import Recording, read_recording
 from assembler.service.splitting import given_back
 from assembler.service.survey import Task, l0s_in, survey_night
 
 State = Literal["removable", "removed", "kept", "damaged"]
 
-Signature = tuple[int, int, int, int]
-"""Size [bytes], modification time [ns], inode and device of a file."""
+Signature = tuple[int, int, int, int, int]
+"""Size [bytes], modification time [ns], inode, device and time of the last change [ns] of a file; the last nobody can set back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +150,8 @@ def _check(task: Task, l0s: Mapping[str, Sequence[str]], order: Order) -> tuple[
     origins = {o.name: o for o in order.instrument.origins}
     paths = dict(sorted(task.paths, key=lambda told: origins[told[0]].match != "time"))  # what tells no frame goes first, see _remove
     verdict = Verdict(label=task.label, state="kept", files=tuple(paths.values()))
+    if task.missing:  # somebody may still mend it, and would need the others
+        return replace(verdict, reason=task.missing[0].message), {}
     mine = l0s.get(task.name(order.instrument).key, ())
     if len(mine) != 1:
         reason = "it has several L0s" if mine else f"it has no L0 in {order.out}"
@@ -218,6 +220,8 @@ def _check_archived(path: Path, receipt: Receipt, place: Place, destination: Des
         raise _DamagedError(
             f"{path} is not what was archived: its SHA-256 is {content.sha256}, the receipt has {receipt.l0.content.sha256}"
         )
+    if is_itself(path, destination, place):
+        raise _KeptError(f"{destination.url(place)} is the L0 itself, and no copy of it")
     if destination.content(place) != receipt.content:
         raise _DamagedError(f"{destination.url(place)} is not what its receipt says, or is not there")
 
@@ -252,7 +256,7 @@ def _signature(path: str) -> Signature:
         raise _KeptError(f"{path}: cannot be read: {error.strerror}") from error
     if not stat.S_ISREG(status.st_mode):
         raise _KeptError(f"{path} is no regular file, but a link to one or something else")
-    return status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev
+    return status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev, status.st_ctime_ns
 
 
 def _remove(verdict: Verdict, signatures: Mapping[str, Signature]) -> Verdict:
@@ -265,6 +269,9 @@ def _remove(verdict: Verdict, signatures: Mapping[str, Signature]) -> Verdict:
         _check_unchanged(signatures)
     except _KeptError as error:
         return replace(verdict, state="kept", reason=str(error))
+    for path in verdict.files:
+        if not os.access(os.path.dirname(path), os.W_OK | os.X_OK):  # known before the first of them is gone
+            raise OutputError(f"{path}: cannot be removed: Permission denied")
     for path in verdict.files:
         try:
             os.unlink(path)
@@ -283,9 +290,13 @@ def server_time(directory: Path) -> int:
 
     Raises
     ------
+    InputError
+        When there is no such directory.
     OutputError
         When nothing can be made there.
     """
+    if not directory.is_dir():
+        raise InputError(f"{directory}: there is no such directory")
     path = directory / f".clock.{os.urandom(8).hex()}"
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

@@ -5,6 +5,7 @@ that is not kept as it is, SHA256SUMS.
 """
 
 import hashlib
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -98,6 +99,14 @@ def read_content(read: Callable[[int], bytes]) -> Content:
         size += len(piece)
         digest.update(piece)
     return Content(size=size, sha256=digest.hexdigest())
+
+
+def is_itself(path: Path, destination: Destination, place: Place) -> bool:
+    """Tell whether a file in an archive is the very file that a path names, by another name or the same; only a directory's can be."""
+    try:
+        return os.path.samefile(path, destination.url(place))
+    except (OSError, ValueError):
+        return False
 
 
 def is_abandoned_name(name: str) -> bool:

@@ -112,9 +112,10 @@ class Directory:
             if error.errno == errno.ELOOP:
                 raise OutputError(f"{path}: is a symbolic link, and no file of the archive", retry=False) from error
             raise
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise OutputError(f"{path}: is no regular file", retry=False)
         with open(descriptor, "rb", buffering=0) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise OutputError(f"{path}: is no regular file", retry=False)
             yield file
 
     def _write(self, place: Place, stream: IO[bytes], content: Content, finish: Callable[[Draft], None]) -> None:

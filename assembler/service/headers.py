@@ -12,6 +12,7 @@ from assembler.errors import ConfigurationError, InputError, OutputError
 from assembler.fits.blocks import open_fits, padded, scan, scan_primary
 from assembler.fits.sums import word_sum
 from assembler.fits.writer import draft, remove_abandoned, render_header, sync_directory
+from assembler.service.reader import check_table_length
 
 
 def check_suffix(path: Path) -> None:
@@ -44,6 +45,8 @@ def headers_of_l0(path: Path) -> tuple[str, tuple[Header, ...]] | None:
                     f"{path}, HDU {hdu.index}: a card is no text that FITS allows; assembler verify tells more", path=str(path)
                 )
             is_own = hdu.index >= len(names) - len(OWN_TABLES)
+            if is_own:
+                check_table_length(str(path), hdu)
             stream.seek(hdu.offset)
             rows = stream.read(hdu.length) if is_own else b""
             headers.append(Header(name=name, cards=hdu.images, rows=rows, has_pixels=not is_own and hdu.length > 0))

@@ -34,6 +34,9 @@ _COLUMNS = {
         ("FINDINGS", findings_table(()).columns),
     )
 }
+_LONGEST_TABLE = 1 << 30
+"""Of the data of one of the L0's own tables [bytes]; real ones have a few MiB."""
+
 _SNAPSHOT = re.compile(r"Snapshot (\w+): (\S+) UTC *")
 
 
@@ -112,6 +115,7 @@ def own_table(found: SubFits, name: str) -> Table:
     hdu = next((h for h in found.hdus if h.extname == name), None)
     if hdu is None:
         raise InputError(f"{found.path}: no table {name}, so this is no L0", path=found.path)
+    check_table_length(found.path, hdu)
     with open_fits(found.path) as (stream, _):
         stream.seek(hdu.offset)
         data = stream.read(hdu.length)
@@ -123,6 +127,13 @@ def own_table(found: SubFits, name: str) -> Table:
     if [(c.name, c.form) for c in table.columns][: len(wanted)] != wanted:
         raise InputError(f"{found.path}: {name} has other columns than that of an L0", path=found.path)
     return table
+
+
+def check_table_length(path: str, hdu: Hdu) -> None:
+    """Raise `InputError` where one of the L0's own tables is too large to be one, since it is read as a whole."""
+    if hdu.length > _LONGEST_TABLE:
+        told = f"{hdu.extname} has {hdu.length} bytes, more than the {_LONGEST_TABLE >> 20} MiB that a table of an L0 may have"
+        raise InputError(f"{path}: {told}", path=path)
 
 
 def snapshot_instants(found: SubFits) -> dict[str, int]:

@@ -15,7 +15,7 @@ from kpf_exposure import PATHS, exposure
 from assembler.core.checksum_lines import SHA256SUMS
 from assembler.core.places import TEMPLATE, Place
 from assembler.core.receipts import Content, ReceivedL0, from_json, to_json
-from assembler.errors import ConfigurationError, OutputError, TakenError
+from assembler.errors import ConfigurationError, InputError, OutputError, TakenError
 from assembler.service import archive_candidates, destination_directory, destination_s3, destination_sftp
 from assembler.service.archive import Order, archive_l0, check_l0, read_receipt
 from assembler.service.archive_results import RefusalError
@@ -136,6 +136,20 @@ def test_what_contradicts_an_l0_refuses_it_and_stays(store, archive, l0s, kind):
     assert store.files() == before
 
 
+@pytest.mark.parametrize("end", ["{name}", "./{name}", "{name}\r"])
+@pytest.mark.parametrize("right", [False, True])
+def test_any_line_that_says_something_else_of_an_l0_refuses_it_and_one_more_that_says_the_same_does_not(make_store, l0s, end, right):
+    store = make_store("directory")
+    with closing(open_destination(store.url)) as destination:
+        order = Order(destination=destination, template=TEMPLATE, rules=None, compress=False, version="test", clock=lambda: ARCHIVED)
+        digest = archive_l0(l0s[0], order).receipt.content.sha256
+        lines = store.files()[f"{FOLDER}/{SHA256SUMS}"] + f"{digest if right else '0' * 64}  {end.format(name=l0s[0].name)}\n".encode()
+        store.write(f"{FOLDER}/{SHA256SUMS}", lines)
+        result = archive_l0(l0s[0], order)
+    assert states([result]) == [("duplicate", "") if right else ("refused", "content")]
+    assert store.files()[f"{FOLDER}/{SHA256SUMS}"] == lines
+
+
 def test_a_file_that_was_damaged_in_the_archive_is_no_duplicate(store, archive, l0s):
     archive(l0s[0])
     name = f"{FOLDER}/{l0s[0].name}"
@@ -225,7 +239,8 @@ def test_an_l0_that_is_replaced_while_it_is_read_is_read_again(l0s, archive, sto
     assert store.files()[f"{FOLDER}/{mine.name}"] == l0s[0].read_bytes()
 
 
-def test_an_l0_that_changes_all_the_time_is_to_be_tried_again(l0s, archive, store, tmp_path, monkeypatch):
+@pytest.mark.parametrize("error", [None, InputError("CARDS: is no table of an L0"), RefusalError("verification", "DATASUM does not fit")])
+def test_an_l0_that_changes_all_the_time_is_to_be_tried_again_whatever_it_looks_like(l0s, archive, store, tmp_path, monkeypatch, error):
     mine = tmp_path / l0s[0].name
     mine.write_bytes(l0s[0].read_bytes())
     verify = archive_candidates.read_recording
@@ -233,11 +248,13 @@ def test_an_l0_that_changes_all_the_time_is_to_be_tried_again(l0s, archive, stor
     def touching(path):
         found = verify(path)
         os.utime(path, ns=(0, os.stat(path).st_mtime_ns + 10**9))
+        if error:
+            raise error
         return found
 
     monkeypatch.setattr(archive_candidates, "read_recording", touching)
     (result,) = archive(mine)
-    assert states([result]) == [("failed", "input")]
+    assert (result.state, result.kind, result.reason) == ("failed", "input", "changed while it was read")
     assert store.files() == {}
 
 

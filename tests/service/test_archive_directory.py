@@ -127,6 +127,32 @@ def test_what_killed_archivers_left_is_removed_and_what_is_in_use_is_not(l0s, tm
     assert {p.name for p in folder.iterdir() if p.name.startswith(".")} == {used.name, foreign.name}
 
 
+@pytest.mark.parametrize("stranger", ["link", "directory", "large"])
+def test_a_receipt_of_a_stranger_that_cannot_be_read_is_no_trouble_of_another_l0(l0s, tmp_path, stranger):
+    folder = tmp_path / FOLDER
+    folder.mkdir()
+    (folder / "other.fits").write_bytes(b"")
+    receipt = folder / "other.fits.receipt.json"
+    if stranger == "link":
+        receipt.symlink_to(l0s[1])
+    elif stranger == "directory":
+        receipt.mkdir()
+    else:
+        receipt.touch()
+        os.truncate(receipt, (16 << 20) + 1)
+    result = run(command([l0s[0]], tmp_path, "--json"))
+    assert (result.returncode, json.loads(result.stdout)[0]["state"]) == (0, "accepted")
+    assert [line.split()[1] for line in (folder / "SHA256SUMS").read_text().splitlines()] == [l0s[0].name]
+
+
+@pytest.mark.parametrize("what", ["SHA256SUMS", "{name}", "{name}.receipt.json"])
+def test_a_directory_under_a_name_of_the_archive_refuses_the_l0_as_trying_again_does_not_help(l0s, tmp_path, what):
+    (tmp_path / FOLDER / what.format(name=l0s[0].name)).mkdir(parents=True)
+    (told,) = json.loads(run(command([l0s[0]], tmp_path, "--json")).stdout)
+    assert (told["state"], told["kind"]) == ("refused", "content")
+    assert "is no regular file" in told["reason"]
+
+
 @pytest.mark.parametrize("link", ["file", "nothing", "itself"])
 def test_a_link_under_the_name_is_no_file_of_the_archive(l0s, tmp_path, link):
     """Follows none, be it to the very same L0, and replaces none."""

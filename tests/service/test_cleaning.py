@@ -1,6 +1,7 @@
 """Cleaning: nothing is removed but what an archive has and an L0 gives back byte for byte, and that is looked at now."""
 
 import gzip
+import hashlib
 import json
 import os
 import subprocess
@@ -134,6 +135,20 @@ def test_a_receipt_that_is_none_keeps_everything_of_the_night(there):
     there.keeps("its receipt is none", code=1)
 
 
+def test_a_receipt_of_another_file_than_the_l0_itself_keeps_everything_of_the_night_and_is_no_duplicate(there):
+    """As whoever mends a receipt by hand after the archive's copy was damaged may leave it."""
+    copy = next(there.archive.rglob(there.l0s[0].name))
+    flip(copy, 5000)
+    receipt = copy.with_name(f"{copy.name}.receipt.json")
+    told = json.loads(receipt.read_text())
+    receipt.write_text(json.dumps(told | {"sha256": hashlib.sha256(copy.read_bytes()).hexdigest()}))
+    (copy.parent / "SHA256SUMS").unlink()
+    there.keeps("its receipt is none: it is not compressed, and has another SHA-256 than its L0", code=1)
+    code, out, _ = there.call("archive", there.l0s[0], "--to", there.archive)
+    assert code == 1
+    assert "refused" in out
+
+
 def test_an_l0_without_a_receipt_keeps_its_sub_fits_and_the_others_go(there):
     next(there.archive.rglob(f"{there.l0s[0].name}.receipt.json")).unlink()
     before = there.sub_fits
@@ -226,6 +241,61 @@ def test_what_changes_between_the_look_and_the_removal_stays(there, monkeypatch)
     assert f"{path} changed while it was looked at" in told
     assert path in there.sub_fits
     assert before[path] == there.sub_fits[path]
+
+
+def test_what_is_written_to_and_dated_back_between_the_look_and_the_removal_stays(there, monkeypatch):
+    path = there.night.sub_fits(there.night.frames[0])["green"]
+    real = cleaning._check_sub_fits
+
+    def meanwhile(recording, paths, signatures):
+        real(recording, paths, signatures)
+        if str(path) in paths.values():
+            flip(path, path.stat().st_size - 3000)
+
+    monkeypatch.setattr(cleaning, "_check_sub_fits", meanwhile)
+    _, told = there.clean("--delete")
+    assert f"{path} changed while it was looked at" in told
+    assert path in there.sub_fits
+
+
+def test_a_sub_fits_that_is_there_and_not_whole_keeps_its_exposure(one):
+    path = one.night.sub_fits(one.night.frames[0])["red"]
+    path.write_bytes(path.read_bytes()[:5000])
+    one.make(code=1)
+    one.keeps(f"{path}, HDU 1: the file ends in its header")
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_an_l0_that_is_its_own_copy_in_the_archive_keeps_its_sub_fits(there, link):
+    copies = [next(there.archive.rglob(path.name)) for path in there.l0s]
+    for path, copy in zip(there.l0s, copies, strict=True):
+        copy.unlink()
+        os.link(path, copy)
+    words = () if link else ("--out", copies[0].parent)
+    there.keeps(f"{copies[0]} is the L0 itself, and no copy of it", *words)
+
+
+def test_a_directory_that_nothing_can_be_removed_from_keeps_the_whole_exposure(one):
+    one.make()
+    path = one.night.sub_fits(one.night.frames[0])["ca_hk"]
+    words = [sys.executable, "-m", "assembler", "clean", str(one.night.directory), "--archive", str(one.archive), "--delete"]
+    if os.geteuid() == 0:  # who may do everything, unless told otherwise
+        words = ["setpriv", "--bounding-set", "-dac_override", *words]
+    before = one.sub_fits
+    path.parent.chmod(0o555)
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+    finally:
+        path.parent.chmod(0o755)
+    assert (done.returncode, done.stdout) == (4, "")
+    assert done.stderr == f"assembler: {path}: cannot be removed: Permission denied\n"
+    assert one.sub_fits == before
+
+
+def test_a_night_that_is_not_there_is_told_the_same_whether_or_not_something_is_to_be_removed(there, tmp_path):
+    for words in ((), ("--delete",)):
+        told = there.call("clean", tmp_path / "none", "--archive", there.archive, *words)
+        assert told == (3, "", f"assembler: {tmp_path / 'none'}: there is no such directory\n")
 
 
 @pytest.mark.parametrize("when", range(1, 11, 3))

@@ -15,6 +15,7 @@ from assembler.errors import InputError, OutputError
 from assembler.fits.blocks import scan
 from assembler.fits.tiles import compress_l0
 from assembler.service.finder import find_given, find_night
+from assembler.service.reader import verify_l0
 from assembler.service.recorded import read_recording
 from assembler.service.splitting import given_back, split_l0
 
@@ -127,6 +128,15 @@ def test_a_name_that_says_gz_is_given_back_without_it(one, tmp_path, make, night
     assert Path(given.path).read_bytes() == gzip.decompress(path.read_bytes())
 
 
+def test_a_name_that_needs_more_than_one_card_is_the_l0s_own(one, tmp_path, make, night):
+    path = shutil.copy(night.sub_fits(night.frames[0])["red"], tmp_path / f"{'long' * 40}.fits")
+    l0 = make(find_given(one, [f"cam={path}"])).path
+    verify_l0(l0)
+    assert scan(str(l0)).hdus[0].value("OFNAME") == l0.name == f"{'long' * 40}.l0.fits"
+    assert [given.state for given in split_l0(l0, tmp_path / "back")] == ["same"]
+    assert sha256(tmp_path / "back" / "cam" / path.name) == sha256(path)
+
+
 def test_each_version_gives_back_what_it_was_made_of(kpf, night, make, tmp_path):
     path = night.sub_fits(night.frames[0])["red"]
     first = path.read_bytes()
@@ -187,6 +197,25 @@ def test_whatever_bit_of_the_l0_is_another_one_nothing_wrong_is_given_back_as_ri
         assert not any(one.path for one in given if one.state in ("differs", "lost"))
         found_out += any(one.state != "same" for one in given)
     assert found_out >= len(data) * 2
+
+
+def test_a_table_that_claims_to_be_huge_is_told_of_and_not_read_into_memory(found, make, tmp_path, call):
+    """Gives CARDS 4 TB of rows, all of which the file has, and none of which the disk has."""
+    path = make(found).path
+    content = path.read_bytes()
+    cards = next(h for h in scan(str(path)).hdus if h.extname == "CARDS")
+    at = content.index(b"NAXIS2  = ", content.index(b"EXTNAME = 'CARDS") - 900)
+    rows = 4_000_000_000_000 // cards.value("NAXIS1")
+    length = -(-rows * cards.value("NAXIS1") // 2880) * 2880
+    with path.open("r+b") as file:
+        file.seek(at + 10)
+        file.write(f"{rows:20}".encode())
+        file.seek(cards.offset + length)
+        file.write(content[cards.offset + cards.length :])
+    message = f"assembler: {path}: CARDS has {length} bytes, more than the 1024 MiB that a table of an L0 may have\n"
+    assert call("split", path, "--out", tmp_path / "back") == (3, "", message)
+    assert call("plan", path, "--write", tmp_path / "headers.json") == (3, "", message)
+    assert not (tmp_path / "back").exists()
 
 
 def test_a_damaged_data_unit_is_not_explained_by_a_finding_about_something_else(kpf, night, make):
