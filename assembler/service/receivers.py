@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from select import POLLIN, poll
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote, urlsplit
 
 from assembler.core.announcements import Receiver, Secret, ToBroker, ToCommand, ToFile, ToWebhook, redacted
@@ -185,10 +185,17 @@ class _Webhook:
             self._connection = HTTPSConnection(host, parts.port, timeout=self._timeout, context=context)
         else:
             self._connection = HTTPConnection(host, parts.port, timeout=self._timeout)
-        self._connection.response_class = lambda sock, *told, **more: HTTPResponse(_Answer(sock, deadline, self._steady), *told, **more)  # type: ignore[assignment,arg-type]
+        answers: list[_Answer] = []
+
+        def answer_of(sock: "socket", *told: Any, **more: Any) -> HTTPResponse:
+            answers.append(_Answer(sock, deadline, self._steady))
+            return HTTPResponse(answers[-1], *told, **more)  # type: ignore[arg-type]
+
+        self._connection.response_class = answer_of  # type: ignore[assignment]
         try:
             self._connection.request("POST", target, body=body, headers=dict(headers))
             answer = self._connection.getresponse()
+            answers[-1].has_header = True
             told = answer.read(_LONGEST_TOLD).decode("utf-8", "replace") if answer.status >= 400 else ""
             return answer.status, " ".join(f"{answer.reason} {told}".split())
         finally:
@@ -199,13 +206,17 @@ class _Webhook:
 
 
 class _Answer(io.RawIOBase):
-    """What a server answers, until a deadline: a timeout of a socket begins anew with each byte."""
+    """What a server answers, until a deadline: a timeout of a socket begins anew with each byte.
+
+    `http.client` takes a header that is cut off for a whole one; here it is an error, until ``has_header`` says that it was whole.
+    """
 
     def __init__(self, sock: "socket", deadline: float, steady: Callable[[], float]) -> None:
         self._sock = sock
         self._raw = sock.makefile("rb", buffering=0)
         self._deadline = deadline
         self._steady = steady
+        self.has_header = False
 
     def makefile(self, _mode: str) -> io.BufferedReader:
         """Return what `http.client` reads from, as of a socket."""
@@ -221,7 +232,10 @@ class _Answer(io.RawIOBase):
         if left <= 0:
             raise TimeoutError
         self._sock.settimeout(left)
-        return self._raw.readinto(buffer)
+        count = self._raw.readinto(buffer)
+        if count == 0 and not self.has_header:
+            raise ConnectionError("closed before the end of its answer")
+        return count
 
     def close(self) -> None:
         """Let go of the socket."""

@@ -233,6 +233,13 @@ def test_a_webhook_that_answers_a_little_at_a_time_has_no_longer_than_another():
         assert [str(error).partition(": ")[2] for error in told] == ["did not answer in time"]
 
 
+@pytest.mark.parametrize("said", [b"HTTP/1.1 200 OK", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nX-Long: x"])
+def test_a_webhook_that_closes_before_the_end_of_its_header_has_not_received(said):
+    with hooked() as hook:
+        hook.answer = lambda request: request.wfile.write(said)
+        assert str(failure(to_hook(hook))).endswith("closed before the end of its answer")
+
+
 def test_a_stop_ends_the_wait_for_a_webhook():
     with hooked() as hook:
         asked, waiting = threading.Event(), threading.Event()
