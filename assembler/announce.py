@@ -99,7 +99,7 @@ def _send(queue: "AnnouncementQueue", receivers: "tuple[Receiver, ...]", seconds
 def _tell(queue: "AnnouncementQueue", receivers: "tuple[Receiver, ...]", *, listing: bool, as_json: bool) -> int:
     standings = [queue.standing(receiver) for receiver in receivers]
     if as_json:
-        told = [_plain(s, queue.waiting(s.receiver) if listing else ()) for s in standings]
+        told = [_plain(s, queue.waiting(s.receiver) if listing else None) for s in standings]
         console.print_json(told)
     else:
         for standing in standings:
@@ -129,7 +129,7 @@ def _told(entry: "Entry") -> dict[str, str | int]:
     }
 
 
-def _plain(standing: "Standing", entries: "tuple[Entry, ...] | list[Entry]") -> dict[str, object]:
+def _plain(standing: "Standing", entries: "list[Entry] | None") -> dict[str, object]:
     from assembler.core.instants import SECOND, format_iso
 
     told: dict[str, object] = {
@@ -140,4 +140,4 @@ def _plain(standing: "Standing", entries: "tuple[Entry, ...] | list[Entry]") -> 
         "refused": standing.refused,
         "error": standing.error,
     }
-    return told | ({"messages": [_told(entry) for entry in entries]} if entries else {})
+    return told | ({"messages": [_told(entry) for entry in entries]} if entries is not None else {})

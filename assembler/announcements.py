@@ -19,6 +19,9 @@ MOST_RECEIVERS = 20
 """Each has a thread of its own."""
 
 _WAYS = ("file", "webhook", "command", "broker")
+_SECRET = frozenset({"webhook", "command", "broker", "headers", "password"})
+"""What may have secrets in it, so that no error shows what stands there."""
+
 _LONGEST_TIMEOUT = 600 * SECOND
 _FIELD_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}"
 """A name of a header (RFC 9110, 5.6.2)."""
@@ -85,7 +88,7 @@ def read_announcements(text: str, name: str) -> tuple[Receiver, ...]:
     ConfigurationError
         In one line: file, line, place and what was expected there.
     """
-    model, lines = checked(text, name, _Document)
+    model, lines = checked(text, name, _Document, secret=_SECRET)
     refuse(_contradictions(model), lines, name)
     return tuple(_receiver(receiver, os.path.dirname(os.path.abspath(name))) for receiver in model.receivers)
 
@@ -115,7 +118,7 @@ def _of_way(way: str, receiver: _Receiver) -> Iterator[tuple[Place, str]]:
         yield ("password",), "expected env or file"
     if way == "webhook":
         yield from _of_url(("webhook",), receiver.webhook or "", ("http", "https"))
-        if urlsplit(receiver.webhook or "").username is not None:
+        if _has("username", receiver.webhook or ""):
             yield ("webhook",), "a user and a password do not stand in it; expected them in headers, as Authorization"
         for header, value in (receiver.headers or {}).items():
             if not re.fullmatch(_FIELD_NAME, header) or header.lower() in _OURS:
@@ -133,7 +136,7 @@ def _of_broker(receiver: _Receiver) -> Iterator[tuple[Place, str]]:
     yield from _of_url(("broker",), url, ("amqp", "amqps", "redis", "rediss"))
     if "?" in url or "#" in url:
         yield ("broker",), "expected a URL without ? and #"
-    if receiver.password is not None and _password_in(url):
+    if receiver.password is not None and _has("password", url):
         yield ("password",), "another one stands in the URL; expected one of the two"
     if (receiver.queue is None) == (receiver.exchange is None):
         yield (), "expected queue, or exchange and routing_key"
@@ -154,9 +157,9 @@ def _of_url(where: Place, url: str, schemes: tuple[str, ...]) -> Iterator[tuple[
         yield where, f"expected {' or '.join(f'{scheme}://HOST...' for scheme in schemes)}, in printable ASCII without blanks"
 
 
-def _password_in(url: str) -> bool:
+def _has(part: Literal["username", "password"], url: str) -> bool:
     try:
-        return urlsplit(url).password is not None
+        return getattr(urlsplit(url), part) is not None
     except ValueError:
         return False
 

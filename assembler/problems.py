@@ -37,7 +37,9 @@ def matching(pattern: str, expected: str) -> Any:
     return AfterValidator(check)
 
 
-def checked(text: str, name: str, document: type[Document]) -> tuple[Document, Mapping[Place, int]]:
+def checked(
+    text: str, name: str, document: type[Document], *, secret: frozenset[str] = frozenset()
+) -> tuple[Document, Mapping[Place, int]]:
     """Return what the text of a YAML file says, checked, and the line of every place.
 
     Parameters
@@ -47,6 +49,8 @@ def checked(text: str, name: str, document: type[Document]) -> tuple[Document, M
         The file's.
     document : type of BaseModel
         What the file is checked against.
+    secret : frozenset of str, optional
+        Keys of which nothing is shown that stands there.
 
     Raises
     ------
@@ -57,7 +61,7 @@ def checked(text: str, name: str, document: type[Document]) -> tuple[Document, M
     try:
         return document.model_validate(tree), lines
     except ValidationError as error:
-        raise ConfigurationError(_first_problem(error, lines, name, document)) from None
+        raise ConfigurationError(_first_problem(error, lines, name, document, secret)) from None
 
 
 def refuse(problems: Iterable[tuple[Place, str]], lines: Mapping[Place, int], name: str) -> None:
@@ -73,7 +77,7 @@ def refuse(problems: Iterable[tuple[Place, str]], lines: Mapping[Place, int], na
         raise ConfigurationError(f"{name}:{line}: {place}: {problem}")
 
 
-def _first_problem(error: ValidationError, lines: Mapping[Place, int], name: str, document: type[BaseModel]) -> str:
+def _first_problem(error: ValidationError, lines: Mapping[Place, int], name: str, document: type[BaseModel], secret: frozenset[str]) -> str:
     """Return the error that stands first in the file, in one line.
 
     Parameters
@@ -85,6 +89,7 @@ def _first_problem(error: ValidationError, lines: Mapping[Place, int], name: str
         The file's.
     document : type of BaseModel
         What the file was checked against.
+    secret : frozenset of str
     """
     details = error.errors(include_url=False)
     # A keyword that is not known is often one that is missing, misspelt: the one that stands there is what to look at.
@@ -98,13 +103,13 @@ def _first_problem(error: ValidationError, lines: Mapping[Place, int], name: str
         known = where[:-1] if missing else where
         while known and known not in lines:  # what pydantic adds to tell the members of a union apart
             known = known[:-1]
-        told = f"{dotted(where if missing else known)}: {_expectation(problem, known, document)}"
+        told = f"{dotted(where if missing else known)}: {_expectation(problem, known, document, is_secret=not secret.isdisjoint(where))}"
         problems.append((lines.get(known, 1), told))
     line, told = min(problems)
     return f"{name}:{line}: {told}"
 
 
-def _expectation(problem: Any, where: Place, document: type[BaseModel]) -> str:
+def _expectation(problem: Any, where: Place, document: type[BaseModel], *, is_secret: bool) -> str:
     """Say what was expected, and what is there."""
     kind, found = problem["type"], problem["input"]
     if kind == "missing":
@@ -114,7 +119,7 @@ def _expectation(problem: Any, where: Place, document: type[BaseModel]) -> str:
     told = _EXPECTED.get(kind) or problem["msg"].removeprefix("Value error, ")
     if kind == "literal_error":
         told = f"expected {problem['ctx']['expected']}"
-    return f"{told}, found {found!r}" if isinstance(found, str | int | float | bool) else told
+    return f"{told}, found {found!r}" if not is_secret and isinstance(found, str | int | float | bool) else told
 
 
 def _expected_keys(where: Place, document: type[BaseModel]) -> list[str]:

@@ -12,6 +12,7 @@ try:
     from astro_metadata_translator import MetadataTranslator, PropertyDefinition
     from astro_metadata_translator.properties import PROPERTIES
     from astropy.coordinates import AltAz, Angle, EarthLocation, SkyCoord
+    from astropy.io.fits import VerifyError
     from astropy.time import Time, TimeDelta
 except ImportError as missing:
     raise ImportError(
@@ -81,7 +82,10 @@ class _Values(Mapping[str, Value]):
         self._header = header
 
     def __getitem__(self, keyword: str) -> Value:
-        value = self._header[keyword]
+        try:
+            value = self._header[keyword]
+        except VerifyError:  # astropy does not read a card that FITS does not allow, and the others are what they are
+            return None
         return value if isinstance(value, str | int | float | complex) else None
 
     def __iter__(self) -> Iterator[str]:

@@ -140,6 +140,7 @@ def test_receivers_that_are_away_cost_a_line_and_are_caught_up_by_announce(assem
         assert code == 0
         log, waits = json.loads(listed)
         assert (log["waiting"], waits["waiting"], waits["attempts"], waits["messages"][0]["id"]) == (0, 1, 1, got()[0]["id"])
+        assert log["messages"] == []
         hook.answer = lambda request: hook.say(request, 200)
         code, sent, _ = call("announce", "--announce", announce)
         assert (code, sent.splitlines()[1]) == (0, f"hook (http://127.0.0.1:{hook.port}): nothing waits")

@@ -209,6 +209,21 @@ def test_what_does_not_fit_is_told_once_and_is_no_value(l0, logged):
     ]
 
 
+def test_a_card_that_astropy_cannot_read_is_no_value_and_the_others_are(l0):
+    text = fits.getheader(l0).tostring(endcard=False)
+    start = text.index("AIRMASS =")
+    header = fits.Header.fromstring(text[:start] + "AIRMASS = INF".ljust(80) + text[start + 80 :])
+    info = ObservationInfo(header, pedantic=True)
+    assert (info.boresight_airmass, info.object, info.exposure_id) == (None, "T001823", 215921)
+
+
+def test_a_pointing_whose_moment_is_no_time_is_of_the_begin(l0, kpf):
+    header = fits.getheader(l0)
+    header["DATE-MID"] = ""
+    info = ObservationInfo(header, pedantic=True)
+    assert info.altaz_begin.obstime == info.datetime_begin
+
+
 KEYWORDS = sorted({s for rule in translator.SHIPPED.described.record.columns for s in rule.sources} | {"EQUINOX", "DATE-MID"})
 NUMBERS = st.one_of(st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(allow_nan=False, allow_infinity=False, width=32))
 TEXT = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=60)

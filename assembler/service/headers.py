@@ -8,6 +8,7 @@ from assembler.core.cards import is_printable
 from assembler.core.headers import JSON_BEGINS, YAML_BEGINS, Header, json_text, without_pixels, yaml_text
 from assembler.core.plan import OWN_TABLES
 from assembler.core.primary import HEADERS_ALONE
+from assembler.core.versions import is_version
 from assembler.errors import ConfigurationError, InputError, OutputError
 from assembler.fits.blocks import open_fits, padded, scan, scan_primary
 from assembler.fits.sums import word_sum
@@ -28,14 +29,18 @@ def headers_of_l0(path: Path) -> tuple[str, tuple[Header, ...]] | None:
     Raises
     ------
     InputError
-        When it is one, and a card of it is no text.
+        When it is one, and is damaged, or a card of it is no text.
     """
     try:
         found = scan(str(path))
     except InputError:
+        if _says_it_is_one(path):
+            raise
         return None
     names = ["PRIMARY", *(hdu.extname for hdu in found.hdus[1:])]
     if tuple(names[1:][-len(OWN_TABLES) :]) != OWN_TABLES:
+        if _says_it_is_one(path):
+            raise InputError(f"{path}: is no L0 that is whole: its last HDUs are not {', '.join(OWN_TABLES)}", path=str(path))
         return None
     headers = []
     with open_fits(str(path)) as (stream, _):
@@ -52,6 +57,14 @@ def headers_of_l0(path: Path) -> tuple[str, tuple[Header, ...]] | None:
             headers.append(Header(name=name, cards=hdu.images, rows=rows, has_pixels=not is_own and hdu.length > 0))
     told = found.hdus[0].value("OFNAME")
     return told if isinstance(told, str) else path.name, tuple(headers)
+
+
+def _says_it_is_one(path: Path) -> bool:
+    """Tell whether a primary is that of an L0, whatever follows it."""
+    try:
+        return is_version(scan_primary(str(path)).hdus[0].value("L0VER"))
+    except InputError:
+        return False
 
 
 def write_headers(path: Path, headers: Sequence[Header], filename: str) -> None:

@@ -1,6 +1,7 @@
 """The ways to a receiver: a file, a webhook, a command, a message broker. Each takes one message, or tells why it did not."""
 
 import errno
+import io
 import os
 import signal
 import stat
@@ -8,8 +9,8 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from select import POLLIN, poll
-from typing import TYPE_CHECKING, Protocol
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import unquote, urlsplit
 
 from assembler.core.announcements import Receiver, Secret, ToBroker, ToCommand, ToFile, ToWebhook, redacted
 from assembler.core.lines import as_line
@@ -17,12 +18,18 @@ from assembler.errors import DeliveryError
 
 if TYPE_CHECKING:
     from http.client import HTTPConnection
+    from socket import socket
+
+    from _typeshed import WriteableBuffer
 
 _LONGEST_TOLD = 300
 """Characters of what a receiver says about a message that it does not take."""
 
 _FOR_GOOD = (400, 413, 415, 422)
 """Status codes that speak of the message, which will be the same the next time."""
+
+_SHORTEST_SECRET = 4
+"""Characters of an argument that nobody may be told; options such as ``-v`` are in many words."""
 
 _LOOK = 0.1
 _GRACE = 1.0
@@ -127,17 +134,21 @@ class _File:
 class _Webhook:
     """Sends messages by POST; nothing but 2xx means that they were received, and no redirect is followed."""
 
-    def __init__(self, way: ToWebhook, timeout: float, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, way: ToWebhook, timeout: float, environment: Mapping[str, str], steady: Callable[[], float] = time.monotonic
+    ) -> None:
         self._way = way
         self._timeout = timeout
         self._environment = environment
+        self._steady = steady
         self._connection: HTTPConnection | None = None
 
     def send(self, message: str, identity: str) -> None:
         from http.client import HTTPException
 
         del identity
-        secrets: list[str] = []
+        parts = urlsplit(self._way.url)
+        secrets = [t for text in (f"{parts.path}?{parts.query}", parts.path, parts.query) for t in (text, unquote(text)) if t not in "/?"]
         try:
             headers = {"Content-Type": "application/json", "User-Agent": "l0-assembler", "Connection": "close"}
             for name, secret in self._way.headers:
@@ -163,8 +174,9 @@ class _Webhook:
 
     def _post(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, str]:
         import ssl  # these two take longer to import than all else here
-        from http.client import HTTPConnection, HTTPSConnection
+        from http.client import HTTPConnection, HTTPResponse, HTTPSConnection
 
+        deadline = self._steady() + self._timeout
         parts = urlsplit(self._way.url)
         host = parts.hostname or ""
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -173,9 +185,17 @@ class _Webhook:
             self._connection = HTTPSConnection(host, parts.port, timeout=self._timeout, context=context)
         else:
             self._connection = HTTPConnection(host, parts.port, timeout=self._timeout)
+        answers: list[_Answer] = []
+
+        def answer_of(sock: "socket", *told: Any, **more: Any) -> HTTPResponse:
+            answers.append(_Answer(sock, deadline, self._steady))
+            return HTTPResponse(answers[-1], *told, **more)  # type: ignore[arg-type]
+
+        self._connection.response_class = answer_of  # type: ignore[assignment]
         try:
             self._connection.request("POST", target, body=body, headers=dict(headers))
             answer = self._connection.getresponse()
+            answers[-1].has_header = True
             told = answer.read(_LONGEST_TOLD).decode("utf-8", "replace") if answer.status >= 400 else ""
             return answer.status, " ".join(f"{answer.reason} {told}".split())
         finally:
@@ -183,6 +203,44 @@ class _Webhook:
 
     def _told(self, text: str, secrets: list[str]) -> str:
         return as_line(redacted(f"{self._way.shown}: {text}", secrets), _LONGEST_TOLD)
+
+
+class _Answer(io.RawIOBase):
+    """What a server answers, until a deadline: a timeout of a socket begins anew with each byte.
+
+    `http.client` takes a header that is cut off for a whole one; here it is an error, until ``has_header`` says that it was whole.
+    """
+
+    def __init__(self, sock: "socket", deadline: float, steady: Callable[[], float]) -> None:
+        self._sock = sock
+        self._raw = sock.makefile("rb", buffering=0)
+        self._deadline = deadline
+        self._steady = steady
+        self.has_header = False
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        """Return what `http.client` reads from, as of a socket."""
+        return io.BufferedReader(self)
+
+    def readable(self) -> bool:
+        """Say yes."""
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer") -> int | None:
+        """Read what is there, or wait for it until the deadline."""
+        left = self._deadline - self._steady()
+        if left <= 0:
+            raise TimeoutError
+        self._sock.settimeout(left)
+        count = self._raw.readinto(buffer)
+        if count == 0 and not self.has_header:
+            raise ConnectionError("closed before the end of its answer")
+        return count
+
+    def close(self) -> None:
+        """Let go of the socket."""
+        self._raw.close()
+        super().close()
 
 
 class _Command:
@@ -227,10 +285,11 @@ class _Command:
                 if descriptor >= 0:
                     os.close(descriptor)
         if code is None:
-            why = "was stopped" if self._is_stopped else f"was not done after {self._timeout:g} s, and was stopped"
+            why = "was stopped" if self._is_stopped else f"was not done after {self._timeout:g} s, and {told or 'was stopped'}"
             raise DeliveryError(f"{self._words[0]}: {why}")
         if code:
             ended = f"exit code {code}" if code > 0 else f"signal {-code}"
+            told = redacted(told, [word for word in self._words[1:] if len(word) >= _SHORTEST_SECRET])
             raise DeliveryError(as_line(f"{self._words[0]}: {ended}{f': {told}' if told else ''}", _LONGEST_TOLD))
 
     def stop(self) -> None:
@@ -258,22 +317,25 @@ class _Command:
                 if ended in ready:
                     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), _last_line(said + _chunk(errors))
                 if self._is_stopped or self._steady() >= deadline:
-                    self._end(process, ended)
-                    return None, ""
+                    return None, self._end(process, ended)
         finally:
             os.close(ended)
 
-    def _end(self, process: int, ended: int) -> None:
-        """End a process and its group, at first kindly."""
+    def _end(self, process: int, ended: int) -> str:
+        """End a process and its group, at first kindly; return why it may not be."""
         waiting = poll()
         waiting.register(ended, POLLIN)
         for number in (signal.SIGTERM, signal.SIGKILL):
-            os.killpg(process, number)
+            try:
+                os.killpg(process, number)
+            except PermissionError as error:  # sudo and the like
+                return f"may not be stopped: {error.strerror}"
             if waiting.poll(_GRACE * 1000):
                 break
-        with suppress(ProcessLookupError):
+        with suppress(ProcessLookupError, PermissionError):
             os.killpg(process, signal.SIGKILL)  # what it started and left
         os.waitpid(process, 0)
+        return ""
 
 
 def _chunk(descriptor: int) -> bytes:

@@ -42,7 +42,7 @@ class SqliteStore:
         if not Path(self.name).parent.is_dir():
             raise OutputError(f"{self.name}: there is no directory {Path(self.name).parent}")
         try:
-            with closing(sqlite3.connect(self.name, timeout=_BUSY, isolation_level=None)) as connection:
+            with closing(sqlite3.connect(Path(self.name).absolute(), timeout=_BUSY, isolation_level=None)) as connection:
                 connection.execute("BEGIN IMMEDIATE")
                 session = _Session(connection)
                 prepare(session, _DIALECT, self.name)

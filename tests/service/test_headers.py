@@ -176,6 +176,15 @@ def test_what_is_no_l0_has_no_headers_of_one(night, tmp_path):
         assert headers_of_l0(path) is None
 
 
+@pytest.mark.parametrize(("kept", "told"), [(0.5, "the header asks for"), (-1, "no L0 that is whole")])
+def test_an_l0_that_is_damaged_is_told_as_one(l0, tmp_path, kept, told):
+    damaged = tmp_path / l0.name
+    content = l0.read_bytes()
+    damaged.write_bytes(content[: int(len(content) * kept)] if kept > 0 else content.replace(b"'FINDINGS'", b"'FINDINGX'"))
+    with pytest.raises(InputError, match=told):
+        headers_of_l0(damaged)
+
+
 def test_a_card_that_is_no_text_is_one_clear_error(l0, tmp_path):
     path = tmp_path / "broken.fits"
     shutil.copy(l0, path)

@@ -1,6 +1,7 @@
 """The ways to a receiver: what counts as received, what is told of what does not, and that nothing lasts longer than it may."""
 
 import datetime as dt
+import errno
 import ipaddress
 import json
 import os
@@ -111,6 +112,14 @@ def test_no_secret_is_told_even_where_the_server_says_it(tmp_path):
         assert not {"s3cr3t", "from-a-file", "hidden"} & set(told.replace("=", " ").split())
 
 
+def test_no_url_and_no_argument_is_told_even_where_the_receiver_says_it():
+    with hooked() as hook:
+        hook.answer = lambda request: hook.say(request, 404, f"Cannot POST {request.path}")
+        assert str(failure(to_hook(hook))).endswith("Cannot POST ***")
+    script = "import sys; sys.exit(f'no such token: {sys.argv[1]}')"
+    assert str(failure(to_command(sys.executable, "-c", script, "s3cr3t"))).endswith("exit code 1: no such token: ***")
+
+
 def test_a_secret_that_is_not_there_or_breaks_the_header_is_told_by_the_name_of_its_place(tmp_path):
     with hooked() as hook:
         assert str(failure(to_hook(hook, A=Secret(environment="KEY")))) == "the environment variable KEY is not set"
@@ -204,6 +213,33 @@ def test_a_webhook_that_resets_is_slow_or_is_not_there_is_away():
     assert str(failure(to_hook(hook))) == f"http://127.0.0.1:{hook.port}: Connection refused"
 
 
+def test_a_webhook_that_answers_a_little_at_a_time_has_no_longer_than_another():
+    with hooked() as hook:
+        ended = threading.Event()
+
+        def trickle(request):
+            with suppress(OSError):
+                request.wfile.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
+                while not ended.wait(0.05):
+                    request.wfile.write(b"x")
+
+        hook.answer = trickle
+        told: list[DeliveryError] = []
+        sending = threading.Thread(target=lambda: told.append(failure(to_hook(hook, timeout=0.3))))
+        sending.start()
+        sending.join(20)
+        ended.set()
+        sending.join()
+        assert [str(error).partition(": ")[2] for error in told] == ["did not answer in time"]
+
+
+@pytest.mark.parametrize("said", [b"HTTP/1.1 200 OK", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nX-Long: x"])
+def test_a_webhook_that_closes_before_the_end_of_its_header_has_not_received(said):
+    with hooked() as hook:
+        hook.answer = lambda request: request.wfile.write(said)
+        assert str(failure(to_hook(hook))).endswith("closed before the end of its answer")
+
+
 def test_a_stop_ends_the_wait_for_a_webhook():
     with hooked() as hook:
         asked, waiting = threading.Event(), threading.Event()
@@ -251,6 +287,21 @@ def test_a_command_that_takes_too_long_is_ended_with_all_that_it_started(tmp_pat
         return not status.exists() or status.read_text().rpartition(")")[2].split()[0] == "Z"
 
     wait_for("what it started to be gone", is_gone)
+
+
+def test_a_command_that_may_not_be_ended_as_it_is_another_users_is_told_and_left(monkeypatch):
+    started = []
+
+    def refuse(process, _number):
+        started.append(process)
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "killpg", refuse)
+        told = str(failure(to_command("sleep", 600, timeout=0.2)))
+    assert told == "sleep: was not done after 0.2 s, and may not be stopped: Operation not permitted"
+    os.kill(started[0], signal.SIGKILL)
+    os.waitpid(started[0], 0)
 
 
 def test_a_command_has_no_signal_blocked_and_is_out_of_reach_of_the_terminal(tmp_path):

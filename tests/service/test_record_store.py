@@ -229,6 +229,12 @@ def test_a_file_that_is_no_database_is_told(tmp_path):
         put(f"sqlite:///{tmp_path}/none/x.db", record())
 
 
+def test_a_file_that_has_an_odd_name_is_a_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    put("sqlite:///:memory:", record())
+    assert ask("sqlite:///./:memory:", "SELECT count(*) FROM exposure") == [(1,)]
+
+
 def test_a_file_that_somebody_else_writes_to_all_the_time_may_be_free_later(tmp_path, monkeypatch):
     monkeypatch.setattr(record_sqlite, "_BUSY", 0.01)
     url = f"sqlite:///{tmp_path}/x.db"
