@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -62,11 +62,14 @@ def archive(
     codes = set()
     results = []
     with stopped_by_signals(), announcing(receivers, load_named(yaml).name if receivers else "") as announcer:
-        for result in _results(l0s, to, template, rules, yaml, compress=compress):
-            codes.add(result.exit_code)
-            if result.receipt is not None and result.url:  # a duplicate, too: a stop may have come before its message
+
+        def told(result: "Result") -> None:
+            if result.receipt is not None:
                 content = result.receipt.content
                 announcer.archived(Path(result.l0), result.url, size=content.size, sha256=content.sha256)
+
+        for result in _results(l0s, to, template, rules, yaml, compress=compress, told=told):
+            codes.add(result.exit_code)
             if as_json:
                 results.append(result.plain())
             else:
@@ -77,7 +80,14 @@ def archive(
 
 
 def _results(
-    l0s: tuple[str, ...], to: str | None, template: str | None, rules: str | None, yaml: str | None, *, compress: bool
+    l0s: tuple[str, ...],
+    to: str | None,
+    template: str | None,
+    rules: str | None,
+    yaml: str | None,
+    *,
+    compress: bool,
+    told: "Callable[[Result], None]",
 ) -> "Iterator[Result]":
     from assembler.core.places import TEMPLATE, check_template
     from assembler.service.archive import Order, archive_l0, check_l0
@@ -94,7 +104,15 @@ def _results(
             yield check_l0(Path(l0), place, judged)
         return
     with closing(open_destination(to)) as destination:
-        order = Order(destination=destination, template=place, rules=judged, compress=compress, version=__version__, clock=time.time_ns)
+        order = Order(
+            destination=destination,
+            template=place,
+            rules=judged,
+            compress=compress,
+            version=__version__,
+            clock=time.time_ns,
+            told=told,
+        )
         for l0 in l0s:
             yield archive_l0(Path(l0), order)
 

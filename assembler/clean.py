@@ -67,17 +67,26 @@ def clean(
         if not as_json:
             _tell(verdict)
 
-    with stopped_by_signals(), closing(open_destination(archived)) as destination:
-        for night in map(Path, nights):
-            now = min(time.time_ns(), server_time(night)) if delete else time.time_ns()
-            directory = Path(out) if out else night / instrument.output
-            order = Order(instrument=instrument, out=directory, destination=destination, template=wanted, before=now - least)
-            clean_night(night, order, delete=delete, told=told)
+    is_done = False
+    try:
+        with stopped_by_signals(), closing(open_destination(archived)) as destination:
+            for night in map(Path, nights):
+                now = min(time.time_ns(), server_time(night)) if delete else time.time_ns()
+                directory = Path(out) if out else night / instrument.output
+                order = Order(instrument=instrument, out=directory, destination=destination, template=wanted, before=now - least)
+                clean_night(night, order, delete=delete, told=told)
+        is_done = True
+    finally:  # what was removed is told, whatever ended it
+        if is_done or plain:
+            _conclude(plain, as_json=as_json)
+    return 1 if any(one["state"] == "damaged" for one in plain) else 0
+
+
+def _conclude(plain: "list[dict[str, Any]]", *, as_json: bool) -> None:
     if as_json:
         console.print_json(plain)
     else:
         click.echo(_summary(plain), err=True)
-    return 1 if any(one["state"] == "damaged" for one in plain) else 0
 
 
 def _plain(verdict: "Verdict") -> dict[str, Any]:

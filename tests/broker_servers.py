@@ -5,6 +5,7 @@ import shutil
 import signal
 import socket
 import subprocess
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -28,7 +29,7 @@ def answers(port: int) -> bool:
     return False
 
 
-class Server:
+class Server(ABC):
     """A server as a process group of its own, with a directory of its own."""
 
     def __init__(self, work: Path) -> None:
@@ -37,8 +38,9 @@ class Server:
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
+    @abstractmethod
     def command(self) -> list[str]:
-        raise NotImplementedError
+        """Return the program that is run."""
 
     def environment(self) -> dict[str, str]:
         return {"PATH": os.environ["PATH"], "HOME": str(self.work)}

@@ -42,7 +42,8 @@ class Order:
     clock : callable
         Tells UNIX time [ns].
     told : callable or None
-        Told of each L0 that is in the archive, whoever brought it there: after the file, its receipt and its line are.
+        Told of each L0 that is in the archive, whoever brought it there, after the file, its receipt and its line are: of a
+        duplicate, too, since a stop may have come before whoever is told was.
     """
 
     destination: Destination

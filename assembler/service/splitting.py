@@ -236,7 +236,11 @@ def _write(one: Given, recording: Recording, pieces: Sequence[Piece], directory:
     path = folder / name
     remove_abandoned(folder, name)
     if os.path.lexists(path):
-        if path.is_symlink() or not path.is_file() or file_digest(path) != one.digest:
+        try:
+            is_same = not path.is_symlink() and path.is_file() and file_digest(path) == one.digest
+        except OSError as error:
+            raise OutputError(f"{path} is there, and cannot be read: {error.strerror}; name another directory") from error
+        if not is_same:
             raise OutputError(f"{path} is there and is another file; nothing is overwritten, name another directory", retry=False)
         return replace(one, path=str(path))
     with draft(folder, name) as target:

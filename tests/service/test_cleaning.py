@@ -298,6 +298,22 @@ def test_a_night_that_is_not_there_is_told_the_same_whether_or_not_something_is_
         assert told == (3, "", f"assembler: {tmp_path / 'none'}: there is no such directory\n")
 
 
+def test_what_was_removed_is_told_to_programs_though_an_error_ended_it(there, monkeypatch):
+    last = there.night.sub_fits(there.night.frames[1])["green"]
+    real = os.unlink
+
+    def failing(path, **words):
+        if str(path) == str(last):
+            raise OSError(5, "Input/output error")
+        real(path, **words)
+
+    monkeypatch.setattr(cleaning.os, "unlink", failing)
+    out, told = there.clean("--delete", "--json", code=4)
+    assert "Input/output error" in told
+    assert [(one["label"], one["state"]) for one in json.loads(out)] == [(str(there.night.frames[0]), "removed")]
+    assert last.exists()
+
+
 @pytest.mark.parametrize("when", range(1, 11, 3))
 def test_killed_while_removing_it_goes_on_the_next_time(there, when):
     words = ["clean", str(there.night.directory), "--archive", str(there.archive), "--delete"]

@@ -241,6 +241,10 @@ def test_nothing_is_overwritten_and_what_is_there_already_is_left_alone(found, m
         split_l0(path, tmp_path / "back")
     assert Path(first[0].path).read_bytes() == b"somebody's notes"
     Path(first[0].path).unlink()
+    Path(first[0].path).mkdir()
+    with pytest.raises(OutputError, match="nothing is overwritten"):
+        split_l0(path, tmp_path / "back")
+    Path(first[0].path).rmdir()
     Path(first[0].path).symlink_to(first[1].path)
     with pytest.raises(OutputError, match="nothing is overwritten"):
         split_l0(path, tmp_path / "back")
