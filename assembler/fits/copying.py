@@ -23,8 +23,6 @@ BUFFER = 1 << 20
 SMALL = 8 << 20
 """Up to how many bytes in all a second thread costs more than it saves [bytes]."""
 
-_WRITTEN_OUT = 8
-"""After how many parts the kernel is asked to write them to the disk."""
 _WRITE_OUT = 2  # SYNC_FILE_RANGE_WRITE
 
 
@@ -127,13 +125,13 @@ class _Reading:
                 for number in self._numbers():
                     part = self._parts[number]
                     view = self._read(stream, part, buffer)
+                    self._add(number, view)  # before it is written: a disk that is slow to take it keeps nobody waiting
                     if part.hdu is not None:
                         sums.append((part.hdu, fold(word_sum(view))))
                         if self._descriptor is not None:
                             self._write(view, part.target)
-                    self._add(number, view)
-                    if part.hdu is not None and self._descriptor is not None and number % _WRITTEN_OUT == _WRITTEN_OUT - 1:
-                        _write_out(self._descriptor, part.target + part.length - _WRITTEN_OUT * BUFFER, _WRITTEN_OUT * BUFFER)
+                            if part.length == BUFFER:
+                                _write_out(self._descriptor, part.target, part.length)
                 _check_unchanged(stream, self._input)
         except BaseException:
             with self._changed:  # nobody waits for a part that will not come
@@ -219,7 +217,7 @@ def _write_out(descriptor: int, offset: int, length: int) -> None:
     Only a hint: where there is no such call, or it fails, fsync does all of it and tells of every error.
     """
     if _sync_file_range is not None:
-        _sync_file_range(descriptor, max(0, offset), length, _WRITE_OUT)
+        _sync_file_range(descriptor, offset, length, _WRITE_OUT)
 
 
 def _find_sync_file_range() -> Callable[[int, int, int, int], int] | None:
