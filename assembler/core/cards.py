@@ -6,7 +6,9 @@ Rules are those of the FITS Standard 4.0, sections 4.1 and 4.2.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
+from itertools import count, repeat
 from typing import Literal, NamedTuple
 
 CARD_LENGTH = 80
@@ -80,6 +82,10 @@ class Record(NamedTuple):
         return value_of(self.text) if self.kind != "commentary" else self.text.rstrip()
 
 
+_record = partial(tuple.__new__, Record)
+"""Makes a record of all that it has: in half the time that calling `Record` takes, and an exposure has thousands."""
+
+
 def keyword_of(image: str) -> str:
     """Return the keyword in the first eight columns.
 
@@ -118,20 +124,19 @@ def is_value_text(text: str) -> bool:
     return found is not None and found.group(2) is None
 
 
-def read_records(images: Sequence[str]) -> Iterator[Record]:
+def read_records(images: Sequence[str]) -> list[Record]:
     """Read a header, each CONTINUE card with the string that it continues.
 
     >>> [r.value for r in read_records(["A       = 'one&'".ljust(80), "CONTINUE  ' two' / both".ljust(80)])]
     ['one two']
     """
-    numbered = enumerate(zip(images, _read_lawful(images), strict=True))
-    for place, (image, (keyword, text, comment)) in numbered:
-        record = Record(place, (image,), keyword, keyword, "value", text, comment.strip()) if keyword else read_record(place, image)
-        if record.text.endswith("&'") and record.kind != "commentary":
-            record = _with_continuation(record, images)
-            for _ in record.images[1:]:
-                next(numbered)
-        yield record
+    together = "".join(images)
+    keywords, texts, comments = zip(*_read_lawful(images, together), strict=True) if images else ((), (), ())
+    fields = (count(), zip(images), keywords, keywords, repeat("value"), texts, map(str.strip, comments), repeat(""), repeat(False))
+    records = list(map(_record, zip(*fields, strict=False)))
+    if not all(keywords):
+        records = [record if record.keyword else read_record(record.place, record.images[0]) for record in records]
+    return _continued(records, images) if "&'" in together else records
 
 
 def read_record(place: int, image: str) -> Record:
@@ -168,6 +173,11 @@ def write_card(keyword: str, text: str, comment: str = "", tail: str = "") -> tu
     """
     start = f"{keyword:8}= "
     text = text.rstrip()
+    comment = comment.rstrip()
+    told = f"{comment} {tail}" if comment and tail else comment or tail
+    whole = f"{start}{text:{FIXED_WIDTH}} / {told}" if told else f"{start}{text:{FIXED_WIDTH}}"
+    if len(whole) <= CARD_LENGTH:  # as nearly always
+        return (whole.ljust(CARD_LENGTH),)
     room = CARD_LENGTH - VALUE_COLUMN - (len(tail) + 3 if tail else 0)
     field = text.ljust(FIXED_WIDTH)
     if len(field) > room:
@@ -271,14 +281,28 @@ def rename(record: Record, keyword: str) -> tuple[str, ...]:
     return (f"{keyword:8}{record.images[0][8:]}", *record.images[1:])
 
 
-def _read_lawful(images: Sequence[str]) -> list[tuple[str, str, str]]:
+def _read_lawful(images: Sequence[str], together: str) -> list[tuple[str, str, str]]:
     """Return keyword, value field and comment of each lawful value card, as `read_record` does, but of all at once and quicker.
 
     Of others, three empty strings; and of all, where lines would not be what cards are.
     """
-    if not is_printable("".join(images)) or set(map(len, images)) != {CARD_LENGTH}:
+    if not is_printable(together) or set(map(len, images)) != {CARD_LENGTH}:
         return [("", "", "")] * len(images)
     return _LINE.findall("\n".join((*images, "")))
+
+
+def _continued(records: Sequence[Record], images: Sequence[str]) -> list[Record]:
+    """Return records of single cards with each CONTINUE card in the record of the string that it continues."""
+    result: list[Record] = []
+    end = 0
+    for record in records:
+        if record.place < end:
+            continue
+        if record.text.endswith("&'") and record.kind != "commentary":
+            record = _with_continuation(record, images)  # noqa: PLW2901
+        end = record.place + len(record.images)
+        result.append(record)
+    return result
 
 
 def _with_continuation(record: Record, images: Sequence[str]) -> Record:

@@ -1,7 +1,7 @@
 """Sub-FITS and the exposure that they make up: who is attached, who is missing and why."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -47,10 +47,10 @@ class Hdu:
     clean_fill: bool = True
     corrected: Mapping[int, str] = field(default_factory=dict, hash=False)
 
-    def records(self) -> Iterator[Record]:
+    def records(self) -> list[Record]:
         """Read the header, with the corrected values."""
         records = read_records(self.images)
-        return map(self._corrected, records) if self.corrected else records
+        return list(map(self._corrected, records)) if self.corrected else records
 
     def record(self, keyword: str) -> Record | None:
         """Return the first card with a keyword."""
@@ -72,7 +72,7 @@ class Hdu:
                 values.setdefault(record.keyword, record.value)
         return values
 
-    @property
+    @cached_property
     def extname(self) -> str:
         """The first EXTNAME that says something, or the empty string."""
         first = self._places.get("EXTNAME ")

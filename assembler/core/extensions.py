@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 from assembler.core.cards import (
@@ -48,6 +48,10 @@ class Placement(NamedTuple):
     keyword: str = ""
 
 
+placement = partial(tuple.__new__, Placement)
+"""Makes a placement of all that it has: in half the time that calling `Placement` takes, and an exposure has thousands."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExtensionHeader:
     """The cards of an extension without CHECKSUM, DATASUM and END, and by index where each input card went."""
@@ -66,6 +70,12 @@ def is_structure(keyword: str) -> bool:
 def is_primary_structure(keyword: str) -> bool:
     """Tell whether a card of a primary without data only describes the file that it is in."""
     return keyword in _ARRAY or is_structure(keyword)
+
+
+@lru_cache(maxsize=4096)
+def _passes(keyword: str) -> bool:
+    """Tell whether a lawful value card of an extension stays as it is: it describes no file, and tells no date."""
+    return not (is_structure(keyword) or keyword in _ORDERED or keyword == "EXTNAME" or keyword.startswith("DATE"))
 
 
 def tells_how_data_are_stored(keyword: str) -> bool:
@@ -136,6 +146,10 @@ def extension_header(selected: Selected, additions: Sequence[str], origin: str, 
     findings: list[Finding] = []
     named = False
     for record in hdu.records():
+        if _passes(record.keyword) and not (record.fault or record.corrected) and record.kind == "value":  # as nearly all do
+            body += record.images
+            placements += [placement(("kept", name, record.keyword))] * len(record.images)
+            continue
         keyword, cards = record.keyword, rename(record, record.keyword) if record.corrected else record.images
         fault = date_fault(record) if not record.fault or stands_in_an_extension(record) else record.fault
         if fault:

@@ -1,13 +1,14 @@
 """The ledger: of every input card, what became of it and where it is; with it an L0 can be taken apart again."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from assembler.core.cards import is_printable, printable_text, shown
 from assembler.core.exposure import Exposure
 from assembler.core.extensions import Placement
-from assembler.core.tables import Column, Table
+from assembler.core.tables import Cell, Column, Table
 
 FATES = ("kept", "prefixed", "amplifier", "shared", "structure", "dropped")
 
@@ -27,6 +28,10 @@ class LedgerRow(NamedTuple):
     extension: str
     keyword: str
     correction: str = ""
+
+
+_row = partial(tuple.__new__, LedgerRow)
+"""Makes a row of all that it has: in half the time that calling `LedgerRow` takes, and an exposure has thousands."""
 
 
 def make_ledger(
@@ -51,8 +56,9 @@ def make_ledger(
             placements = extensions.get((origin.name, hdu.index))
             if placements is None:
                 placements = primaries[origin.name]
-            for index, (image, place) in enumerate(zip(hdu.images, placements, strict=True), 1):
-                rows.append(LedgerRow(origin.name, file, hdu.index, index, image, *place))
+            start = (origin.name, file, hdu.index)
+            numbered = enumerate(zip(hdu.images, placements, strict=True), 1)
+            rows += [_row((*start, index, image, *place, "")) for index, (image, place) in numbered]
             first = len(rows) - len(hdu.images)
             for card, text in hdu.corrected.items():
                 rows[first + card] = rows[first + card]._replace(correction=shown(text))
@@ -73,11 +79,12 @@ def ledger_table(ledger: Sequence[LedgerRow]) -> Table:
         Column(name="keyword", form="A", meaning="keyword that it has there"),
         Column(name="correction", form="A", meaning="value that it has there, where corrected"),
     )
-    if is_printable("".join([row.card for row in ledger])):  # as nearly always, and quickly told of all together
-        rows = tuple([(*row[:5], False, *row[5:]) for row in ledger])
-    else:
-        rows = tuple([(*row[:4], *_encoded(row.card), *row[5:]) for row in ledger])
-    return Table(name="CARDS", columns=columns, rows=rows)
+    cells: list[Iterable[Cell]] = list(zip(*ledger, strict=True)) or [()] * len(LedgerRow._fields)
+    cards = [row.card for row in ledger]
+    flags: Iterable[bool] = [False] * len(cards)
+    if not is_printable("".join(cards)):  # as hardly ever, and quickly told of all together
+        cells[4], flags = list(zip(*map(_encoded, cards), strict=True))
+    return Table(name="CARDS", columns=columns, rows=tuple(zip(*cells[:5], flags, *cells[5:], strict=True)))
 
 
 def _encoded(card: str) -> tuple[str, bool]:

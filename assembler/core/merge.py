@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from assembler.core.amplifiers import amplifier_of, collision
 from assembler.core.cards import CARD_LENGTH, Record, date_fault, keyword_of, rename, write_card, write_commentary
 from assembler.core.exposure import Hdu
-from assembler.core.extensions import Placement, is_primary_structure
+from assembler.core.extensions import Placement, is_primary_structure, placement
 from assembler.core.findings import Finding, finding
 from assembler.core.instrument import Origin
-from assembler.core.prefixes import Claim, assign_names, free_keyword
+from assembler.core.prefixes import assign_names, claim, free_keyword
 
 _RULE = "-" * (CARD_LENGTH - 8)
 
@@ -79,10 +79,12 @@ def merge_primaries(primaries: Sequence[Primary], shared: Collection[str], reser
     claims, claimed = [], []
     for primary in primaries:
         origin = primary.origin
-        for record in records[origin.name]:
-            if record.keyword not in agreed and record.place not in moved[origin.name] and _wants_name(record, origin):
-                claims.append(Claim(origin.name, origin.prefix, record.keyword, origin.renames.get(record.keyword, "")))
-                claimed.append((named[origin.name], record.place))
+        name, prefix, renames, elsewhere = origin.name, origin.prefix, origin.renames, moved[origin.name]
+        for record in records[name]:
+            keyword, place = record.keyword, record.place
+            if keyword not in agreed and place not in elsewhere and _wants_name(record, origin):
+                claims.append(claim((name, prefix, keyword, renames.get(keyword, ""))))
+                claimed.append((named[name], place))
     names, collisions = assign_names(claims, {*reserved, *agreed})
     findings += collisions
     for (of_origin, place), name in zip(claimed, names, strict=True):
@@ -178,11 +180,12 @@ def _write_section(
     cards = [*write_commentary("COMMENT", _RULE), *write_commentary("COMMENT", f"Cards of the primary header of {origin.name}")]
     placements: list[Placement] = []
     findings = []
+    tail = f"Kwd {origin.name} "
     for record in records:
         if name := named.get(record.place):
-            tail = f"Kwd {origin.name} {record.original if record.kind == 'value' else record.keyword}"
-            cards += write_card(name, record.text, record.comment, tail)
-            place = Placement("prefixed", "PRIMARY", name)
+            keyword = record.original if record.kind == "value" else record.keyword
+            cards += write_card(name, record.text, record.comment, tail + keyword)
+            place = placement(("prefixed", "PRIMARY", name))
         elif record.place in moved:
             place = moved[record.place]
         elif record.kind == "value" and record.keyword in agreed:

@@ -5,6 +5,7 @@ are kept whole, keywords that lose their last two characters, free names.
 """
 
 from collections.abc import Collection, Iterator, Sequence
+from functools import partial
 from itertools import chain, count
 from typing import NamedTuple
 
@@ -21,6 +22,10 @@ class Claim(NamedTuple):
     prefix: str
     keyword: str
     renamed: str = ""
+
+
+claim = partial(tuple.__new__, Claim)
+"""Makes a claim of all that it has: in half the time that calling `Claim` takes, and an exposure has a thousand."""
 
 
 def rule_name(prefix: str, keyword: str) -> str:

@@ -57,11 +57,12 @@ def telemetry_table(instrument: Instrument, answers: Answers) -> Table:
         samples = [values.get(source) for values, _ in moments]
         cells = [_cells(sample, at) for sample, (_, at) in zip(samples, moments, strict=True)]
         lost = [s for s, (_, _, age) in zip(samples, cells, strict=True) if s and (age is None or not _shows(s.value))]
+        counted = [*lost, *_besides(source, answers, edges)]
         rows.append((
             source, numbers.average, numbers.stddev, numbers.minimum, numbers.maximum,
             answers.aggregates.get(source, NOTHING).samples, keyword.unit, keyword.comment,
             *(cell for of_moment in cells[: len(MOMENTS)] for cell in of_moment),
-            " ".join(cards.get(source, ())), _further([*lost, *_besides(source, answers, edges)], samples, lost),
+            " ".join(cards.get(source, ())), _further(counted, samples, lost) if counted else "",
             *(cell for of_moment in cells[len(MOMENTS) :] for cell in of_moment),
         ))  # fmt: skip
     return Table(name="TELEMETRY", columns=telemetry_columns(instrument.moments), rows=tuple(rows))
@@ -146,9 +147,11 @@ def _cells(sample: Sample | None, at: float | None) -> tuple[str, str, float | N
     """
     if sample is None:
         return "", "", None
-    time = sample.time
-    age = at - time if at is not None and is_unix_time(time) else None
-    return sample.value[:LONGEST], _when(time), age if age is not None and at is not None and at - age == time else None
+    time, value = sample
+    if not is_unix_time(time):
+        return value[:LONGEST], "", None
+    age = at - time if at is not None else None
+    return value[:LONGEST], _when(time), age if age is not None and at is not None and at - age == time else None
 
 
 def _number(cell: Cell) -> float | None:
@@ -161,13 +164,13 @@ def _untyped(source: str, comment: str = "") -> TelemetryKeyword:
 
 def _shows(value: str) -> bool:
     """Tell whether a column of text gives a value back as it was: it holds printable characters, and strips blanks at the end."""
-    return value.isascii() and (value.isprintable() or not value) and value[-1:] != " " and len(value) <= LONGEST
+    return value.isascii() and value.isprintable() and value[-1:] != " " and len(value) <= LONGEST
 
 
 @lru_cache(maxsize=4096)
 def _when(time: float) -> str:
-    """Return when a value was broadcast [UNIX s]; nothing where the history has a time of no age at all."""
-    return format_iso(from_unix(time)) if is_unix_time(time) else ""
+    """Return when a value was broadcast [UNIX s]."""
+    return format_iso(from_unix(time))
 
 
 def _besides(source: str, answers: Answers, edges: set[str]) -> list[Sample]:
@@ -181,8 +184,6 @@ def _besides(source: str, answers: Answers, edges: set[str]) -> list[Sample]:
 
 def _further(counted: Sequence[Sample], at_moments: Sequence[Sample | None], lost: Sequence[Sample]) -> str:
     """Return as JSON the samples that counted, and that the columns of the moments do not give back as they were."""
-    if not counted:
-        return ""
     shown = {s.time for s in at_moments if s} - {s.time for s in lost}
     missing = {s.time: s.value[:LONGEST] for s in counted if s.time not in shown}
     pairs = [[time if is_unix_time(time) else None, value] for time, value in sorted(missing.items())]

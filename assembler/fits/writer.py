@@ -23,6 +23,7 @@ from assembler.fits.pace import Pace, at_once
 from assembler.fits.sums import encode, fold, word_sum
 
 _SUFFIX = ".part"
+_DRAFT = re.compile(rf"\..+\.[0-9a-f]{{16}}{_SUFFIX}", re.DOTALL)
 _ZEROS = "0" * 16
 
 
@@ -242,9 +243,9 @@ def drafts_of(directory: Path, filename: str = "") -> list[str]:
     OSError
         When the directory cannot be read.
     """
-    named = re.compile(rf"\.{re.escape(filename)}\..*{_SUFFIX}" if filename else rf"\..+\.[0-9a-f]{{16}}{_SUFFIX}", re.DOTALL)
+    start = f".{filename}." if filename else "."
     with os.scandir(directory) as entries:
-        return [e.path for e in entries if e.name.startswith(".") and named.fullmatch(e.name)]
+        return [e.path for e in entries if e.name.startswith(start) and _DRAFT.fullmatch(e.name)]
 
 
 def remove_abandoned(directory: Path, filename: str = "") -> None:
