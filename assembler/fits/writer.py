@@ -244,8 +244,7 @@ def drafts_of(directory: Path, filename: str = "") -> list[str]:
         When the directory cannot be read.
     """
     start = f".{filename}." if filename else "."
-    with os.scandir(directory) as entries:
-        return [e.path for e in entries if e.name.startswith(start) and _DRAFT.fullmatch(e.name)]
+    return [os.path.join(directory, name) for name in os.listdir(directory) if name.startswith(start) and _DRAFT.fullmatch(name)]
 
 
 def remove_abandoned(directory: Path, filename: str = "") -> None:

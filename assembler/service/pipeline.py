@@ -230,7 +230,7 @@ def _correct(found: Found, corrections: Sequence[Correction]) -> CorrectedExposu
 
 
 def is_there(directory: Path, filename: str) -> bool:
-    """Tell whether a name is in a directory, by scanning it.
+    """Tell whether a name is in a directory, by reading all its names: a network file system remembers names that are not there.
 
     Raises
     ------
@@ -238,8 +238,7 @@ def is_there(directory: Path, filename: str) -> bool:
         When the directory cannot be read.
     """
     try:
-        with os.scandir(directory) as entries:
-            return any(entry.name == filename for entry in entries)
+        return filename in os.listdir(directory)
     except FileNotFoundError:
         return False
     except OSError as error:
