@@ -50,7 +50,7 @@ def print_plan(planned: "Plan") -> None:
         if isinstance(data, Source):
             told = f"{data.length} bytes of {visible(data.path)}, HDU {data.hdu}"
         else:
-            told = f"{len(data.rows)} rows" if data else ""
+            told = f"{data.count} rows" if data else ""
         click.echo(f"{number:4} {hdu.name:24} {len(hdu.cards):5} cards  {told}".rstrip())
     click.echo("\n# Input cards: origin, HDU, card, fate, where it is now")
     for row in planned.ledger:

@@ -13,7 +13,7 @@ from assembler.core.extensions import Placement, Selected, empty_header, extensi
 from assembler.core.findings import Finding, finding
 from assembler.core.instants import DAY, SECOND, format_iso, round_to
 from assembler.core.instrument import Instrument, Origin
-from assembler.core.ledger import LedgerRow, ledger_table, make_ledger
+from assembler.core.ledger import LedgerRow, ledger_table, make_ledger, read_ledger
 from assembler.core.merge import Merged, Primary, merge_primaries
 from assembler.core.primary import assembly_cards, identity_cards, legend_cards, reserved_names, structure_cards
 from assembler.core.samples import Answers
@@ -74,7 +74,6 @@ class Plan:
         The L0's name.
     hdus : tuple of PlannedHdu
         In order; the last three are TELEMETRY, CARDS and FINDINGS.
-    ledger : tuple of LedgerRow
     findings : tuple of Finding
     expected : mapping of str to Expected
         By extension, what its sub-FITS says of the checksums.
@@ -86,11 +85,19 @@ class Plan:
 
     filename: str
     hdus: tuple[PlannedHdu, ...]
-    ledger: tuple[LedgerRow, ...]
     findings: tuple[Finding, ...]
     expected: Mapping[str, Expected]
     times: Times
     inputs: tuple[Input, ...]
+
+    @property
+    def ledger(self) -> tuple[LedgerRow, ...]:
+        """Where each input card went, as CARDS has it."""
+        return read_ledger(self.table("CARDS"))
+
+    def table(self, name: str) -> Table:
+        """Return one of the L0's own tables."""
+        return next(hdu.data for hdu in self.hdus if hdu.name == name and isinstance(hdu.data, Table))
 
 
 def plan_l0(
@@ -169,17 +176,15 @@ def plan_l0(
         *mended,
         *missed,
     )
-    ledger = make_ledger(exposure, merged.placements, placed)
     inputs = exposure_inputs(instrument, exposure)
     tables = (
         planned_table(telemetry_table(instrument, answers)),
-        planned_table(ledger_table(ledger), delivered_cards(inputs)),
+        planned_table(make_ledger(exposure, merged.placements, placed), delivered_cards(inputs)),
         planned_table(findings_table(findings)),
     )
     return Plan(
         filename=filename,
         hdus=(PlannedHdu(name="PRIMARY", cards=primary), *extensions, *tables),
-        ledger=ledger,
         findings=findings,
         expected={s.name: _expected(o, sub.path, s.hdu) for o, sub in exposure.attached for s in selected[o.name]},
         times=times,
@@ -198,10 +203,9 @@ def conclude(plan: Plan, sums: Mapping[str, int], digests: Mapping[str, str]) ->
     digests : mapping of str to str
         By origin, the SHA-256 of the sub-FITS that was read.
     """
-    *before, ledger, last = plan.hdus
-    assert isinstance(ledger.data, Table)
+    *before, _, last = plan.hdus
     inputs = with_digests(plan.inputs, digests)
-    plan = replace(plan, inputs=inputs, hdus=(*before, planned_table(ledger.data, delivered_cards(inputs)), last))
+    plan = replace(plan, inputs=inputs, hdus=(*before, planned_table(plan.table("CARDS"), delivered_cards(inputs)), last))
     findings = [f for name, expected in plan.expected.items() for f in _checksum_findings(expected, sums[name])]
     if not findings:
         return plan
@@ -250,8 +254,8 @@ def planned_table(table: Table, more: Sequence[str] = ()) -> PlannedHdu:
 def findings_table(findings: Sequence[Finding]) -> Table:
     """Make the FINDINGS table."""
     columns = tuple(Column(name=name, form="A") for name in ("code", "severity", "origin", "keyword", "message"))
-    rows = tuple((f.code, f.severity, f.origin, f.keyword, f.message[:1000]) for f in findings)
-    return Table(name="FINDINGS", columns=columns, rows=rows)
+    rows = [(f.code, f.severity, f.origin, f.keyword, f.message[:1000]) for f in findings]
+    return Table.of_rows("FINDINGS", columns, rows)
 
 
 def to_json(plan: Plan) -> str:
@@ -262,12 +266,12 @@ def to_json(plan: Plan) -> str:
             return {"source": asdict(hdu.data)}
         return {"table": hdu.name} if hdu.data else None
 
-    telemetry = next(h.data for h in plan.hdus if h.name == "TELEMETRY")
+    telemetry = plan.table("TELEMETRY")
     document = {
         "filename": plan.filename,
         "times": asdict(plan.times),
         "hdus": [{"name": h.name, "cards": h.cards, "data": data(h)} for h in plan.hdus],
-        "telemetry": asdict(telemetry),  # type: ignore[arg-type]
+        "telemetry": {"name": telemetry.name, "columns": [asdict(c) for c in telemetry.columns], "rows": telemetry.rows},
         "ledger": plan.ledger,
         "findings": [asdict(f) for f in plan.findings],
         "expected": {name: asdict(e) for name, e in plan.expected.items()},
@@ -279,13 +283,12 @@ def to_json(plan: Plan) -> str:
 def from_json(text: str) -> Plan:
     """Read a plan that `to_json` wrote."""
     document = json.loads(text)
-    ledger = tuple(LedgerRow(*row) for row in document["ledger"])
     findings = tuple(Finding(**f) for f in document["findings"])
     given = document["telemetry"]
     columns = tuple(Column(**c) for c in given["columns"])
     tables = {
-        "TELEMETRY": Table(name=given["name"], columns=columns, rows=tuple(tuple(row) for row in given["rows"])),
-        "CARDS": ledger_table(ledger),
+        "TELEMETRY": Table.of_rows(given["name"], columns, [tuple(row) for row in given["rows"]]),
+        "CARDS": ledger_table([LedgerRow(*row) for row in document["ledger"]]),
         "FINDINGS": findings_table(findings),
     }
 
@@ -299,7 +302,6 @@ def from_json(text: str) -> Plan:
     return Plan(
         filename=document["filename"],
         hdus=tuple(PlannedHdu(name=h["name"], cards=tuple(h["cards"]), data=data(h["data"])) for h in document["hdus"]),
-        ledger=ledger,
         findings=findings,
         expected={name: Expected(**e) for name, e in document["expected"].items()},
         times=times_from(document["times"]),

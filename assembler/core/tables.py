@@ -28,11 +28,26 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True)  # without slots, so that what is worked out once is kept
 class Table:
-    """A binary table (FITS Standard 7.3) with its rows as Python values."""
+    """A binary table (FITS Standard 7.3): its columns, and the cells of each as Python values."""
 
     name: str
     columns: tuple[Column, ...]
-    rows: tuple[tuple[Cell, ...], ...]
+    cells: tuple[tuple[Cell, ...], ...]
+
+    @classmethod
+    def of_rows(cls, name: str, columns: tuple[Column, ...], rows: Sequence[tuple[Cell, ...]]) -> "Table":
+        """Make a table of its rows."""
+        return cls(name=name, columns=columns, cells=tuple(zip(*rows, strict=True)) if rows else ((),) * len(columns))
+
+    @cached_property
+    def rows(self) -> tuple[tuple[Cell, ...], ...]:
+        """Its rows."""
+        return tuple(zip(*self.cells, strict=True))
+
+    @property
+    def count(self) -> int:
+        """How many rows it has."""
+        return len(self.cells[0]) if self.cells else 0
 
     def widths(self) -> tuple[int, ...]:
         """Return the width of each column [bytes]; text is as wide as its longest cell."""
@@ -46,7 +61,7 @@ class Table:
             ("BITPIX", text_of(8), "array data type"),
             ("NAXIS", text_of(2), "number of array dimensions"),
             ("NAXIS1", text_of(sum(widths)), "[byte] width of a row"),
-            ("NAXIS2", text_of(len(self.rows)), "number of rows"),
+            ("NAXIS2", text_of(self.count), "number of rows"),
             ("PCOUNT", text_of(0), "no heap"),
             ("GCOUNT", text_of(1), "number of groups"),
             ("TFIELDS", text_of(len(self.columns)), "number of columns"),
@@ -63,9 +78,9 @@ class Table:
         """Return the rows as they are in the file, without fill."""
         widths = self.widths()
         stride = sum(widths)
-        data = bytearray(stride * len(self.rows))
+        data = bytearray(stride * self.count)
         offset = 0
-        for (column, cells), width in zip(self._cells, widths, strict=True):
+        for column, cells, width in zip(self.columns, self.cells, widths, strict=True):
             encoded = _encode(column.form, width, cells)
             for place in range(width):  # one byte of every row at a time, which is quicker than row by row
                 data[offset + place :: stride] = encoded[place::width]
@@ -76,14 +91,8 @@ class Table:
     def _widths(self) -> tuple[int, ...]:
         return tuple(
             max(1, max(map(len, cast(tuple[str, ...], cells)), default=1)) if column.form == "A" else _WIDTHS[column.form]
-            for column, cells in self._cells
+            for column, cells in zip(self.columns, self.cells, strict=True)
         )
-
-    @cached_property
-    def _cells(self) -> tuple[tuple[Column, tuple[Cell, ...]], ...]:
-        """Each column with its cells."""
-        columns = zip(*self.rows, strict=True) if self.rows else [()] * len(self.columns)
-        return tuple(zip(self.columns, columns, strict=True))
 
 
 def _encode(form: Form, width: int, cells: Sequence[Cell]) -> bytes:
@@ -127,11 +136,11 @@ def read_table(images: Sequence[str], data: bytes) -> Table:
         edges.append(edges[-1] + (int(found.group(1) or 1) if form == "A" else _WIDTHS[form]))
     if edges[-1] != width:
         raise ValueError(f"its rows are {width} bytes wide, its columns {edges[-1]}")
-    cells = [
+    read = [
         tuple(_decode(c.form, data[at + left : at + right]) for c, (left, right) in zip(columns, pairwise(edges), strict=True))
         for at in range(0, rows * width, max(width, 1))
     ]
-    return Table(name=str(values.get("EXTNAME", "")), columns=tuple(columns), rows=tuple(cells))
+    return Table.of_rows(str(values.get("EXTNAME", "")), tuple(columns), read)
 
 
 def _decode(form: Form, data: bytes) -> Cell:

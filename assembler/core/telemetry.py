@@ -65,7 +65,7 @@ def telemetry_table(instrument: Instrument, answers: Answers) -> Table:
             " ".join(cards.get(source, ())), _further(counted, samples, lost) if counted else "",
             *(cell for of_moment in cells[len(MOMENTS) :] for cell in of_moment),
         ))  # fmt: skip
-    return Table(name="TELEMETRY", columns=telemetry_columns(instrument.moments), rows=tuple(rows))
+    return Table.of_rows("TELEMETRY", telemetry_columns(instrument.moments), rows)
 
 
 def _named(instrument: Instrument) -> tuple[dict[str, TelemetryKeyword], dict[str, list[str]], set[str]]:

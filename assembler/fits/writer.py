@@ -194,7 +194,7 @@ def _layout(hdus: Sequence[PlannedHdu]) -> list[int]:
         if isinstance(hdu.data, Source):
             position += hdu.data.length
         elif hdu.data:
-            position += padded(sum(hdu.data.widths()) * len(hdu.data.rows))
+            position += padded(sum(hdu.data.widths()) * hdu.data.count)
     return starts
 
 

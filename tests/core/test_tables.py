@@ -22,7 +22,7 @@ ROWS = st.lists(
 
 @given(ROWS)
 def test_a_table_comes_back(rows):
-    table = Table(name="TEST", columns=COLUMNS, rows=tuple(rows))
+    table = Table.of_rows("TEST", COLUMNS, rows)
     again = read_table(table.cards(), table.data() + bytes(100))
     assert again.rows == table.rows
     assert [(c.name, c.form, c.unit) for c in again.columns] == [(c.name, c.form, c.unit) for c in COLUMNS]
@@ -30,7 +30,7 @@ def test_a_table_comes_back(rows):
 
 @given(ROWS)
 def test_astropy_reads_it_alike(rows):
-    table = Table(name="TEST", columns=COLUMNS, rows=tuple(rows))
+    table = Table.of_rows("TEST", COLUMNS, rows)
     header, data = "".join((*table.cards(), "END".ljust(80))), table.data()
     primary = "".join(
         c.ljust(80) for c in ("SIMPLE  =                    T", "BITPIX  =                    8", "NAXIS   =                    0", "END")
