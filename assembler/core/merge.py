@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from assembler.core.amplifiers import amplifier_of, collision
-from assembler.core.cards import CARD_LENGTH, Record, date_fault, keyword_of, rename, write_card, write_commentary
+from assembler.core.cards import CARD_LENGTH, Kind, Record, date_fault, keyword_of, rename, write_card, write_commentary
 from assembler.core.exposure import Hdu
 from assembler.core.extensions import Placement, is_primary_structure, placement
 from assembler.core.findings import Finding, finding
@@ -80,11 +80,11 @@ def merge_primaries(primaries: Sequence[Primary], shared: Collection[str], reser
     for primary in primaries:
         origin = primary.origin
         name, prefix, renames, elsewhere = origin.name, origin.prefix, origin.renames, moved[origin.name]
-        for record in records[name]:
-            keyword, place = record.keyword, record.place
-            if keyword not in agreed and place not in elsewhere and _wants_name(record, origin):
+        places = named[name]
+        for place, _, keyword, _, kind, *_ in records[name]:
+            if keyword not in agreed and place not in elsewhere and _wants_name(keyword, kind, renames):
                 claims.append(claim((name, prefix, keyword, renames.get(keyword, ""))))
-                claimed.append((named[name], place))
+                claimed.append((places, place))
     names, collisions = assign_names(claims, {*reserved, *agreed})
     findings += collisions
     for (of_origin, place), name in zip(claimed, names, strict=True):
@@ -106,10 +106,10 @@ def merge_primaries(primaries: Sequence[Primary], shared: Collection[str], reser
     )
 
 
-def _wants_name(record: Record, origin: Origin) -> bool:
-    if record.kind == "hierarch":
-        return record.keyword in origin.renames
-    return record.kind == "value" and not is_primary_structure(record.keyword)
+def _wants_name(keyword: str, kind: Kind, renames: Collection[str]) -> bool:
+    if kind == "hierarch":
+        return keyword in renames
+    return kind == "value" and not is_primary_structure(keyword)
 
 
 def _agree(
@@ -182,26 +182,26 @@ def _write_section(
     findings = []
     tail = f"Kwd {origin.name} "
     for record in records:
-        if name := named.get(record.place):
-            keyword = record.original if record.kind == "value" else record.keyword
-            cards += write_card(name, record.text, record.comment, tail + keyword)
-            place = placement(("prefixed", "PRIMARY", name))
-        elif record.place in moved:
-            place = moved[record.place]
-        elif record.kind == "value" and record.keyword in agreed:
-            place = Placement(fate="shared", extension="PRIMARY", keyword=record.keyword)
-        elif record.kind == "value":
-            place = Placement(fate="structure")
-        elif record.kind == "hierarch":
-            told = f"{primary.path}: {record.keyword} has no short name under renames in the YAML"
+        place, images, keyword, original, kind, text, comment, *_ = record
+        if name := named.get(place):
+            cards += write_card(name, text, comment, tail + (original if kind == "value" else keyword))
+            placed = placement(("prefixed", "PRIMARY", name))
+        elif place in moved:
+            placed = moved[place]
+        elif kind == "value" and keyword in agreed:
+            placed = Placement(fate="shared", extension="PRIMARY", keyword=keyword)
+        elif kind == "value":
+            placed = Placement(fate="structure")
+        elif kind == "hierarch":
+            told = f"{primary.path}: {keyword} has no short name under renames in the YAML"
             findings.append(finding("hierarch-dropped", told, origin=origin.name, keyword="HIERARCH"))
-            place = Placement(fate="dropped")
-        elif not record.text.strip() and not record.keyword:
-            place = Placement(fate="dropped")
+            placed = Placement(fate="dropped")
+        elif not text.strip() and not keyword:
+            placed = Placement(fate="dropped")
         else:
-            cards += write_commentary(record.keyword, record.text)
-            place = Placement(fate="kept", extension="PRIMARY", keyword=record.keyword)
-        placements += [place] * len(record.images)
+            cards += write_commentary(keyword, text)
+            placed = Placement(fate="kept", extension="PRIMARY", keyword=keyword)
+        placements += [placed] * len(images)
     return cards, tuple(placements), findings
 
 
