@@ -44,7 +44,7 @@ def write_draft(draft: Draft) -> str:
         "file the card for the path of its sub-FITS; files is where these are, below the directory of a night."
     )
     lines += [*_comment(told), "origins:"]
-    alone = len(instrument.origins) == 1
+    alone = [o.match for o in instrument.origins].count("frame") == 1
     for origin, differing, instants in zip(instrument.origins, draft.differing, draft.instants, strict=True):
         lines += [f"  {line}".rstrip() for line in _origin(origin, differing, instants, alone=alone)]
     return "\n".join(lines) + "\n"

@@ -160,6 +160,7 @@ def test_without_frame_numbers_the_first_that_tells_an_interval_is_an_exposure_a
     names = ("raw", "spt", "log")
     subs = [memory.sub_fits(f"/n/{n}.fits", [(cards if n != "log" else [], 0)]) for n in names]
     assert [o.match for o in draft_instrument(sample_files(subs)).instrument.origins] == ["frame", "time", "frame"]
+    assert write_draft(draft_instrument(sample_files(subs[:2]))).count("each file of a night is an exposure") == 1
 
 
 def test_cards_that_differ_by_extension_and_those_that_look_like_times_are_told():
