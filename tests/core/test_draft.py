@@ -163,6 +163,22 @@ def test_without_frame_numbers_the_first_that_tells_an_interval_is_an_exposure_a
     assert write_draft(draft_instrument(sample_files(subs[:2]))).count("each file of a night is an exposure") == 1
 
 
+def test_no_hierarch_card_is_called_after_that_word():
+    cards = [f"HIERARCH MCE{n}_RC_CARD_TEMP = 1" for n in range(30)]
+    (origin,) = draft_instrument(sample_files([memory.sub_fits("/n/a.fits", [(cards, 0)])])).instrument.origins
+    assert len(set(origin.renames.values())) == 30
+    assert all(new.startswith(f"{origin.prefix}M") for new in origin.renames.values())
+
+
+def test_a_pattern_that_fits_this_exposure_alone_is_told():
+    def text(*paths):
+        return write_draft(draft_instrument(sample_files(memory.sub_fits(p, [((), 0)]) for p in paths)))
+
+    assert text("/n/ccd1.fits", "/n/ccd2.fits").count("Only the sample is called like that") == 2
+    assert text("/n/blue/20240421/a.fits", "/n/red/20240421/a.fits").count("fits this exposure alone") == 2
+    assert "alone" not in text("/n/20240421/blue_0007.fits", "/n/20240421/red_0007.fits")
+
+
 def test_cards_that_differ_by_extension_and_those_that_look_like_times_are_told():
     science = [
         (["XTENSION= 'IMAGE'", "NAXIS   = 1", "NAXIS1  = 2", f"EXTNAME = 'CCD{n}'", f"GAIN    = {n}", "BUNIT   = 'adu'"], 2) for n in (1, 2)
