@@ -8,7 +8,7 @@ from assembler.core.draft_cards import (
     alike,
     amplifier_rules,
     differing_cards,
-    frame_card,
+    frame_cards,
     instant_cards,
     origin_extensions,
     origin_times,
@@ -57,7 +57,7 @@ def draft_instrument(samples: Sequence[SampleFile]) -> Draft:
         When two samples cannot be told apart, or are of one origin.
     """
     subs = [s.sub for s in samples]
-    frames = exposure_frames(samples, [frame_card(sub) for sub in subs])
+    frames = exposure_frames(samples, [frame_cards(sub) for sub in subs])
     names = origin_names(samples, frames)
     extensions = origin_extensions(samples, names)
     patterns = file_patterns(samples, frames)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from assembler.core.amplifiers import amplifier_of
 from assembler.core.candidates import read_instant
 from assembler.core.cards import Record, date_fault
-from assembler.core.draft_files import SampleFile, has_number
+from assembler.core.draft_files import SampleFile
 from assembler.core.draft_names import extension_base, free_name
 from assembler.core.exposure import Hdu, SubFits
 from assembler.core.extensions import is_primary_structure, is_structure, tells_how_data_are_stored
@@ -33,18 +33,15 @@ _OF_AMPLIFIERS = re.compile(r"GAIN|OFFSET|RDNOI|RONOI|READN|RON|SATUR|BIAS|AMP|C
 _LONGEST_NAME = 71
 
 
-def frame_card(sub: SubFits) -> tuple[str, int | None]:
-    """Return the card that tells the frame number, and the number; the empty string and None where none does.
-
-    Of several, it is one whose number is in the file's name, or else the first.
-    """
+def frame_cards(sub: SubFits) -> tuple[tuple[str, int], ...]:
+    """Return the cards that may tell the frame number, and what each tells."""
     told = []
     for keyword in _FRAMES:
         value = sub.hdus[0].value(keyword)
         number = int(value) if isinstance(value, str) and re.fullmatch(r" *[0-9]{1,18} *", value) else value
         if isinstance(number, int) and not isinstance(number, bool) and 0 <= number < 10**18:
             told.append((keyword, number))
-    return next((t for t in told if has_number(sub.name, t[1])), told[0] if told else ("", None))
+    return tuple(told)
 
 
 def origin_extensions(samples: Sequence[SampleFile], names: Sequence[str]) -> tuple[tuple[Extension, ...], ...]:

@@ -14,6 +14,7 @@ from assembler.errors import ConfigurationError
 
 _DEEPEST = 4
 _MOST_DIGITS = 18
+_NOT_BY_CHANCE = 3
 _DATE_DIGITS = 6
 """A run of as many digits in a file's name is a date or a counter, and another one the next night."""
 _DATE = re.compile(
@@ -58,14 +59,16 @@ class _Change:
     told: str
 
 
-def exposure_frames(samples: Sequence[SampleFile], told: Sequence[tuple[str, int | None]]) -> tuple[Frame, ...]:
+def exposure_frames(samples: Sequence[SampleFile], told: Sequence[Sequence[tuple[str, int]]]) -> tuple[Frame, ...]:
     """Decide which number is the exposure's frame number: the one that most cards tell, or else that all names of several have.
+
+    Of numbers that as many samples tell it is one that is written out in the names of all of these, or else the first.
 
     Parameters
     ----------
     samples : sequence of SampleFile
-    told : sequence of (str, int or None)
-        The frame card of each sample, and what it tells.
+    told : sequence of (sequence of (str, int))
+        The cards of each sample that may tell it, and what they tell.
 
     Raises
     ------
@@ -73,17 +76,19 @@ def exposure_frames(samples: Sequence[SampleFile], told: Sequence[tuple[str, int
         When two samples are of two frames of one origin.
     """
     _refuse_two_frames(samples, told)
-    common = Counter(number for _, number in told if number is not None).most_common(1)
-    if not common:
+    tellers: dict[int, list[str]] = {}
+    for sample, cards in zip(samples, told, strict=True):
+        for number in dict.fromkeys(number for _, number in cards):
+            tellers.setdefault(number, []).append(sample.sub.name)
+    if not tellers:
         number = _number_of_all(samples) if len(samples) > 1 else None
         return tuple(Frame(number=number) for _ in samples)
-    frame = common[0][0]
+    frame = max(tellers, key=lambda number: (len(tellers[number]), all(_writes_out(name, number) for name in tellers[number])))
     frames = []
-    for sample, (keyword, number) in zip(samples, told, strict=True):
-        if number == frame:
-            frames.append(Frame(keyword=keyword, number=frame))
-        else:
-            frames.append(Frame(number=frame if _run_of(sample.sub.name, frame) else None, counter=number))
+    for sample, cards in zip(samples, told, strict=True):
+        keyword = next((keyword for keyword, number in cards if number == frame), "")
+        named = frame if keyword or _run_of(sample.sub.name, frame) else None
+        frames.append(Frame(keyword=keyword, number=named, counter=None if keyword else _own_card(sample, cards)[1]))
     return tuple(frames)
 
 
@@ -130,9 +135,10 @@ def file_patterns(samples: Sequence[SampleFile], frames: Sequence[Frame]) -> tup
     return tuple(patterns)
 
 
-def _refuse_two_frames(samples: Sequence[SampleFile], told: Sequence[tuple[str, int | None]]) -> None:
+def _refuse_two_frames(samples: Sequence[SampleFile], told: Sequence[Sequence[tuple[str, int]]]) -> None:
     alike: dict[tuple[str, str, str], tuple[str, int]] = {}
-    for sample, (keyword, number) in zip(samples, told, strict=True):
+    for sample, cards in zip(samples, told, strict=True):
+        keyword, number = _own_card(sample, cards)
         if number is None:
             continue
         folder, _, name = sample.sub.path.rpartition("/")
@@ -140,6 +146,17 @@ def _refuse_two_frames(samples: Sequence[SampleFile], told: Sequence[tuple[str, 
         if number != first:
             both = f"{path} and {sample.sub.path} are frames {first} and {number} of one origin"
             raise ConfigurationError(f"{both}; give one sub-FITS of each origin, all of one exposure")
+
+
+def _own_card(sample: SampleFile, cards: Sequence[tuple[str, int]]) -> tuple[str, int | None]:
+    """Return the card by which a sample counts: one whose number its name writes out, or else the first."""
+    return next((c for c in cards if _writes_out(sample.sub.name, c[1])), cards[0] if cards else ("", None))
+
+
+def _writes_out(name: str, number: int) -> bool:
+    """Tell whether a name has a number with so many digits that it is not there by chance."""
+    run = _run_of(name, number)
+    return run is not None and len(run.group()) >= _NOT_BY_CHANCE
 
 
 def _number_of_all(samples: Sequence[SampleFile]) -> int | None:

@@ -147,6 +147,19 @@ def test_two_frames_of_one_origin_are_refused_and_named():
         draft_instrument(samples)
 
 
+@pytest.mark.parametrize(
+    ("names", "cards", "keyword"),
+    [
+        (["x_ccd1.fits", "x_ccd2.fits"], ["FRAMENO = 42", "RUN     = 1"], "FRAMENO"),
+        (["r1234.fits"], ["FRAMENO = 42", "RUN     = 1234"], "RUN"),
+        (["blue_0042.fits", "red_0042.fits"], ["FRAMENO = 7", "EXPNUM  = 42"], "EXPNUM"),
+    ],
+)
+def test_of_several_frame_cards_all_samples_go_by_one_and_rather_by_that_which_is_in_their_names(names, cards, keyword):
+    subs = [memory.sub_fits(f"/n/{name}", [(cards, 0)]) for name in names]
+    assert {o.frame for o in draft_instrument(sample_files(subs)).instrument.origins} == {keyword}
+
+
 def test_where_no_card_tells_a_time_the_name_of_an_l0_has_the_frame_unless_that_of_its_sample_has_it():
     def filename(path):
         return draft_instrument(sample_files([memory.sub_fits(path, [(["FRAMENO = 7"], 0)])])).instrument.filename
