@@ -81,8 +81,8 @@ def exposure_frames(samples: Sequence[SampleFile], told: Sequence[Sequence[tuple
         for number in dict.fromkeys(number for _, number in cards):
             tellers.setdefault(number, []).append(sample.sub.name)
     if not tellers:
-        number = _number_of_all(samples) if len(samples) > 1 else None
-        return tuple(Frame(number=number) for _ in samples)
+        of_all = _number_of_all(samples) if len(samples) > 1 else None
+        return tuple(Frame(number=of_all) for _ in samples)
     frame = max(tellers, key=lambda number: (len(tellers[number]), all(_writes_out(name, number) for name in tellers[number])))
     frames = []
     for sample, cards in zip(samples, told, strict=True):
