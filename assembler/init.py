@@ -13,7 +13,7 @@ from assembler.options import JSON
 
 if TYPE_CHECKING:
     from assembler.core.draft import Draft
-    from assembler.core.draft_names import SampleFile
+    from assembler.core.draft_files import SampleFile
     from assembler.core.findings import Finding
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,19}")
@@ -50,7 +50,7 @@ def init(samples: tuple[str, ...], as_json: bool) -> int:
 
 
 def _sample(given: str) -> "SampleFile":
-    from assembler.core.draft_names import SampleFile
+    from assembler.core.draft_files import SampleFile
     from assembler.fits.blocks import scan
 
     path = _path(given)

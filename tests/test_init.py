@@ -4,6 +4,7 @@ import json
 
 import kpf_night
 import pytest
+from astropy.io import fits
 
 from assembler.cli import run
 
@@ -49,6 +50,39 @@ def test_what_it_prints_passes_lint_and_assembles_the_samples(call, tmp_path, am
     assert code == 0
     assert call("verify", path.strip())[0] == 0
     assert call("assemble", "-i", yaml, "--out", tmp_path / "again", night.directory, "--frame", night.frames[0])[0] == 0
+
+
+@pytest.mark.parametrize("counting", [True, False])
+def test_what_it_prints_makes_the_next_exposures_of_the_night_too_each_under_a_name_of_its_own(call, tmp_path, counting):
+    night = tmp_path / "night"
+    for index in range(3):
+        began = kpf_night.card("DATE-BEG", f"2024-04-22T08:0{index}:00.5")
+        told = [kpf_night.card("FRAMENO", index + 1)] if counting else []
+        write(night / "Blue" / f"blue1_{index + 1:04}.fits", began, BEGIN[1], *told, name="B")
+        write(night / "Guide" / f"guide_{index + 58}.fits", began, BEGIN[1], name="G")
+    code, text, _ = call("init", night / "Blue" / "blue1_0001.fits", night / "Guide" / "guide_58.fits")
+    assert code == 0
+    yaml = tmp_path / "my.yaml"
+    yaml.write_text(text)
+    code, made, _ = call("night", "-i", yaml, night, "--jobs", 1)
+    assert code == 0
+    assert len(set(made.split())) == 3
+    for path in made.split():
+        assert {fits.getval(path, flag) for flag in ("BLUE", "GUIDE")} == {"YES"}
+    code, again, told = call("night", "-i", yaml, night, "--jobs", 1)
+    assert (code, again) == (0, made)
+    assert "3 exposures: 3 same" in told
+
+
+@pytest.mark.parametrize("name", ["one.fits", "0001.fits"])
+def test_the_l0s_of_a_night_are_not_taken_for_its_sub_fits(call, tmp_path, name):
+    night = tmp_path / "night"
+    sample = write(night / name, *BEGIN)
+    (tmp_path / "my.yaml").write_text(call("init", sample)[1])
+    made = call("night", "-i", tmp_path / "my.yaml", night, "--jobs", 1)
+    assert made[0] == 0
+    assert len(made[1].split()) == 1
+    assert call("night", "-i", tmp_path / "my.yaml", night, "--jobs", 1)[:2] == made[:2]
 
 
 def test_an_origin_is_called_as_it_is_told(call, tmp_path):

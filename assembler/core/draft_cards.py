@@ -7,13 +7,14 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from assembler.core.amplifiers import amplifier_of
 from assembler.core.candidates import read_instant
 from assembler.core.cards import Record, date_fault
-from assembler.core.draft_names import SampleFile, extension_base, free_name
+from assembler.core.draft_files import SampleFile
+from assembler.core.draft_names import extension_base, free_name
 from assembler.core.exposure import Hdu, SubFits
-from assembler.core.extensions import is_primary_structure, is_structure
+from assembler.core.extensions import is_primary_structure, is_structure, tells_how_data_are_stored
 from assembler.core.instants import UNITS
 from assembler.core.instrument import AmplifierCard, Extension, Instrument, Origin, OriginTimes, TimeForm
 from assembler.core.plan import OWN_TABLES
-from assembler.core.prefixes import KEPT, LENGTH, free_keyword, rule_name
+from assembler.core.prefixes import KEPT, free_keyword, rule_name
 from assembler.core.primary import OWN_KEYWORDS, reserved_names
 
 _TIMES: tuple[tuple[str, TimeForm, tuple[str, ...]], ...] = (
@@ -32,14 +33,15 @@ _OF_AMPLIFIERS = re.compile(r"GAIN|OFFSET|RDNOI|RONOI|READN|RON|SATUR|BIAS|AMP|C
 _LONGEST_NAME = 71
 
 
-def frame_card(sub: SubFits) -> tuple[str, int | None]:
-    """Return the card that tells the frame number, and the number; the empty string and None where none does."""
+def frame_cards(sub: SubFits) -> tuple[tuple[str, int], ...]:
+    """Return the cards that may tell the frame number, and what each tells."""
+    told = []
     for keyword in _FRAMES:
         value = sub.hdus[0].value(keyword)
         number = int(value) if isinstance(value, str) and re.fullmatch(r" *[0-9]{1,18} *", value) else value
         if isinstance(number, int) and not isinstance(number, bool) and 0 <= number < 10**18:
-            return keyword, number
-    return "", None
+            told.append((keyword, number))
+    return tuple(told)
 
 
 def origin_extensions(samples: Sequence[SampleFile], names: Sequence[str]) -> tuple[tuple[Extension, ...], ...]:
@@ -78,23 +80,33 @@ def origin_times(sub: SubFits) -> OriginTimes:
     return OriginTimes(begin="", end="", elapsed="", form="iso", elapsed_unit=UNITS["s"], tolerance=0)
 
 
+def instant_cards(sub: SubFits) -> tuple[str, ...]:
+    """Return the keywords of a primary whose values look like instants, other than DATE, which is when a file was written."""
+    hdu = sub.hdus[0]
+    found = []
+    for record in hdu.records():
+        form: TimeForm = "iso" if isinstance(record.value, str) else "mjd" if "MJD" in record.keyword else "jd"
+        named = form == "iso" or re.match("(?:[A-Z]*-?)?M?JD", record.keyword)
+        if named and record.keyword != "DATE" and _instant(hdu, record.keyword, form) is not None:
+            found.append(record.keyword)
+    return tuple(dict.fromkeys(found))
+
+
 def amplifier_rules(sub: SubFits, extensions: Sequence[Extension]) -> tuple[tuple[str, ...], tuple[AmplifierCard, ...]]:
     """Return the amplifiers of a sample and the cards that look like theirs: as many, numbered alike, as there are amplifiers.
 
     Of cards in a row, ``GAIN02`` and ``GAIN03``, the first is taken for that of the first amplifier.
     """
-    carrying = [h for h in sub.hdus if h.index or h.length]
-    images = [(e.name, h) for e, h in zip(extensions, carrying, strict=True) if h.length and _is_image(h)]
-    named = [(e, h) for e, h in images if "AMP" in h.extname.upper()]
-    amplifiers = named or images
+    amplifiers = _amplifiers(sub, extensions)
     if sub.hdus[0].length or len(amplifiers) < 2:
         return (), ()
     families: dict[str, dict[str, Record]] = {}
     often = Counter(r.keyword for r in sub.hdus[0].records())
     for record in sub.hdus[0].records():
-        found = re.fullmatch(r"([A-Z0-9_-]*[A-Z_-])([0-9]+)", record.keyword)
+        found = re.fullmatch(r"([A-Z0-9_-]*[A-Z_-])([0-9]+)()|([A-Z_-]+)([0-9]+)([A-Z_-]+)", record.keyword)
         if found and record.kind == "value" and often[record.keyword] == 1 and not is_primary_structure(record.keyword):
-            families.setdefault(found.group(1) + "#" * len(found.group(2)), {})[found.group(2)] = record
+            before, number, after = found.groups()[:3] if found.group(2) else found.groups()[3:]
+            families.setdefault(before + "#" * len(number) + after, {})[number] = record
     taken = {r.keyword for _, h in amplifiers for r in h.records()}
     rules = []
     for pattern, cards in families.items():
@@ -102,9 +114,9 @@ def amplifier_rules(sub: SubFits, extensions: Sequence[Extension]) -> tuple[tupl
         in_a_row = [int(n) for n in numbers] == list(range(int(numbers[0]), int(numbers[0]) + len(amplifiers)))
         if not in_a_row or not (_OF_AMPLIFIERS.match(pattern) or all(_is_section(r) for r in cards.values())):
             continue
-        stem = pattern.rstrip("#")
+        stem = pattern.replace("#", "")
         free = [] if is_structure(stem) or stem in OWN_KEYWORDS or stem in taken else [(stem, {stem})]
-        free += [(pattern, {stem + n for n in numbers})]
+        free += [(pattern, {re.sub("#+", n, pattern) for n in numbers})]
         ways = free if all(_is_section(r) for r in cards.values()) else free[::-1]
         way = next((w for w in ways if not w[1] & taken), None)
         if way:
@@ -112,6 +124,26 @@ def amplifier_rules(sub: SubFits, extensions: Sequence[Extension]) -> tuple[tupl
             numbered = {number: place for place, number in enumerate(numbers, 1)}
             rules.append(AmplifierCard(pattern=pattern, name=way[0], modes={len(amplifiers): numbered}))
     return (tuple(name for name, _ in amplifiers), tuple(rules)) if rules else ((), ())
+
+
+def differing_cards(sub: SubFits, extensions: Sequence[Extension]) -> tuple[str, ...]:
+    """Return the keywords that all amplifiers of a sample have once, in images of one shape, not all with the same value."""
+    headers = [[r for r in h.records() if r.kind == "value"] for _, h in _amplifiers(sub, extensions)]
+    shapes = {tuple((r.keyword, r.value) for r in header if re.fullmatch("Z?(?:BITPIX|NAXIS[0-9]*)", r.keyword)) for header in headers}
+    if len(headers) < 2 or len(shapes) > 1:
+        return ()
+    often = [Counter(r.keyword for r in header) for header in headers]
+    values: dict[str, set[str]] = {}
+    for record in (r for header in headers for r in header):
+        values.setdefault(record.keyword, set()).add(repr(record.value))
+    return tuple(
+        keyword
+        for keyword, told in values.items()
+        if len(told) > 1
+        and keyword not in OWN_KEYWORDS
+        and not tells_how_data_are_stored(keyword)
+        and all(counts[keyword] == 1 for counts in often)
+    )
 
 
 def alike(subs: Sequence[SubFits], reserved: Collection[str]) -> tuple[str, ...]:
@@ -153,8 +185,8 @@ def settle_names(instrument: Instrument, subs: Sequence[SubFits]) -> tuple[Mappi
             keeps = not _belongs_to_l0(wanted, reserved) and (owners[wanted] == 1 or (len(keyword) <= KEPT and wanted in whole))
             if not keyword.startswith("HIERARCH ") and (keeps or not keyword):
                 continue
-            names = _shortened(origin.prefix, keyword)
-            free = next((n for n in names if n not in taken and not is_structure(n)), None) or free_keyword(wanted[:LENGTH], taken)
+            names = list(_shortened(origin.prefix, keyword))
+            free = next((n for n in names if n not in taken and not is_structure(n)), None) or free_keyword(names[0], taken)
             if re.fullmatch(rf"[ -~]{{1,{_LONGEST_NAME}}}", keyword) and re.fullmatch(r"[A-Z0-9_-]{1,8}", free):
                 own[keyword] = free
                 taken.add(free)
@@ -212,6 +244,13 @@ def _version(hdu: Hdu) -> int | None:
     record = hdu.record("EXTVER")
     value = 1 if record is None else record.value
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 10**9 else None
+
+
+def _amplifiers(sub: SubFits, extensions: Sequence[Extension]) -> list[tuple[str, Hdu]]:
+    """Return the extensions that look like amplifiers: the images with data, those with AMP in EXTNAME where some have it."""
+    carrying = [h for h in sub.hdus if h.index or h.length]
+    images = [(e.name, h) for e, h in zip(extensions, carrying, strict=True) if h.length and _is_image(h)]
+    return [(e, h) for e, h in images if "AMP" in h.extname.upper()] or images
 
 
 def _is_image(hdu: Hdu) -> bool:
