@@ -8,19 +8,14 @@ import os
 import sys
 import time
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 
 import click
 
-from assembler import __version__, changes, console
-from assembler.announce import announce
+from assembler import __version__, console
 from assembler.announcing import ANNOUNCE, announcing, load_receivers
-from assembler.archive import archive
-from assembler.clean import clean
-from assembler.diff import diff
 from assembler.errors import AssemblerError, InputError, TakenError, VerificationError
-from assembler.init import init
-from assembler.night import night
 from assembler.options import (
     CORRECTIONS,
     FRAME,
@@ -40,12 +35,9 @@ from assembler.options import (
     record_store,
     stopped_by_signals,
 )
-from assembler.plan import plan
-from assembler.record import record
-from assembler.simulate import simulate
-from assembler.split import split
-from assembler.status import status
-from assembler.watch import watch
+
+_ELSEWHERE = ("announce", "archive", "clean", "diff", "init", "night", "plan", "record", "simulate", "split", "status", "watch")
+"""Commands that are in modules of their own, named as they are."""
 
 _MOST_LINES = 40
 """Of what differs from an L0 that is there, where one was to be made."""
@@ -74,7 +66,20 @@ def run() -> int:
     return result if isinstance(result, int) else 0
 
 
-@click.group(name="assembler", context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+class _Commands(click.Group):
+    """A group that imports the module of a command when the command is asked for: whoever assembles does not wait for the others."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted((*super().list_commands(ctx), *_ELSEWHERE))
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in _ELSEWHERE:
+            found: click.Command = getattr(import_module(f"assembler.{cmd_name}"), cmd_name)
+            return found
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(name="assembler", cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(__version__, prog_name="l0-assembler")
 def command() -> None:
     """Assemble an exposure's sub-FITS into the one L0 that an archive keeps."""
@@ -131,6 +136,7 @@ def assemble(
                 found, opened, target, corrections=wrong, version=__version__, clock=time.time_ns, supersede=supersede
             )
         except TakenError as error:
+            from assembler import changes
             from assembler.service import comparison
 
             making = comparison.Making(found=found, history=opened, corrections=wrong, directory=target, version=__version__)
@@ -213,20 +219,6 @@ def explain(l0: str, keyword: str, as_json: bool) -> int:
 @command.group()
 def telemetry() -> None:
     """Look after keyword histories."""
-
-
-command.add_command(announce)
-command.add_command(archive)
-command.add_command(clean)
-command.add_command(night)
-command.add_command(diff)
-command.add_command(init)
-command.add_command(plan)
-command.add_command(record)
-command.add_command(simulate)
-command.add_command(split)
-command.add_command(status)
-command.add_command(watch)
 
 
 @telemetry.command()

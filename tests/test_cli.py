@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from astropy.io import fits
+from commands import commands_of
 
 from assembler import __version__
 from assembler.cli import command
@@ -235,7 +236,7 @@ def test_every_command_has_help_with_an_example(call, words):
 
 def test_every_command_that_has_a_result_has_json():
     def leaves(group):
-        return [leaf for c in group.commands.values() for leaf in (leaves(c) if hasattr(c, "commands") else [c])]
+        return [leaf for c in commands_of(group).values() for leaf in (leaves(c) if hasattr(c, "commands") else [c])]
 
     assert all("--json" in [o for p in c.params for o in p.opts] for c in leaves(command))
 

@@ -6,6 +6,7 @@ from textwrap import dedent
 
 import pytest
 from click import Group
+from commands import commands_of
 
 from assembler import announcements, archive_rules
 from assembler.cli import command
@@ -79,7 +80,7 @@ def _models(annotation):
 
 def test_every_command_is_in_the_readme():
     def names(group, before=()):
-        for name, inner in group.commands.items():
+        for name, inner in commands_of(group).items():
             if isinstance(inner, Group):
                 yield from names(inner, (*before, name))
             else:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from astropy.io import fits
+from commands import commands_of
 
 from assembler.cli import command
 
@@ -140,4 +141,4 @@ def test_astrometadata_reads_the_sidecar_as_the_header_of_the_l0(sidecar, l0, ca
 
 
 def test_the_options_are_in_the_help_of_plan():
-    assert {"write", "from_telemetry"} <= {p.name for p in command.commands["plan"].params}
+    assert {"write", "from_telemetry"} <= {p.name for p in commands_of(command)["plan"].params}
