@@ -56,19 +56,23 @@ def file_units(hdus: Iterable[Hdu], tables: Mapping[str, Table], digests: Mappin
 def table_rows(table: Table) -> tuple[Row, ...]:
     """Return the rows of one of the L0's own tables.
 
-    The ledger numbers the cards of a header. A number that the order of the rows tells as well is left out, else one card more
-    would change every row behind it.
+    The ledger numbers the HDUs of a sub-FITS, and the cards of a header. A number that the order of the rows tells as well is left
+    out, else one HDU or one card more would change every row behind it.
     """
     names = [column.name for column in table.columns]
-    rows, seen = [], Counter[tuple[str, str]]()
+    rows, seen, hdus = [], Counter[tuple[str, str]](), Counter[str]()
     for cells in table.rows:
         told = dict(zip(names, cells, strict=True))
+        name = _row_name(table.name, told)
         if table.name == "CARDS":
-            place = (str(told.get("origin")), str(told.get("hdu")))
+            origin, hdu = place = (str(told.get("origin")), str(told.get("hdu")))
+            hdus[origin] += not seen[place]
             seen[place] += 1
+            if hdu == str(hdus[origin] - 1):
+                del told["hdu"]
             if told.get("index") == seen[place]:
                 del told["index"]
-        rows.append(Row(name=_row_name(table.name, told), cells=_cells(told)))
+        rows.append(Row(name=name, cells=_cells(told)))
     return tuple(rows)
 
 

@@ -138,22 +138,25 @@ def compare_with_now(path: Path, now: Making, *, replay: bool = False, pace: Pac
     live = Remembered(now.history) if now.history else None
     same_yaml = recording.text("YAMLSHA") == instrument.digest != ""
     former = recorded_history(path, recording, None if same_yaml else live)
-    digests, then, data = data_now(recording, now.found.subs, pace)
     subs = {name: replace(sub, digest=digest_of(sub, pace)) for name, sub in now.found.subs.items()}
-    new = _Side(making=replace(now, found=replace(now.found, subs=subs), history=former if replay else live), data=data)
-    final = _plan(new)
+    making = replace(now, found=replace(now.found, subs=subs), history=former if replay else live)
+    final = _planned(making)
     lost = [f for f in final.findings if f.code == "history-unavailable"]
     if lost and not any(f.code == "history-unavailable" for f in recording.findings):
         raise TelemetryError(f"{lost[0].message}; {'name the keyword history with --history' if replay else 'nothing was compared'}")
-    old = _recorded_side(recording, instrument, former, then)
+    places = {(h.data.origin, h.data.hdu): h.name for h in final.hdus if isinstance(h.data, Source)}
+    compared = data_now(recording, subs, places, pace)
+    then, data = compared.sides
+    new = _Side(making=making, data=data)
+    old = _as_far_as_told(_recorded_side(recording, instrument, former, then), new)
     if not _says_the_same(recording, old, now.corrections):
         corrections = recorded_corrections(instrument, recording)
         old = replace(old, making=replace(old.making, corrections=corrections))
     else:
         old = replace(old, making=replace(old.making, corrections=now.corrections))
     first = _of_making((recording.text("FAVER"), now.version), (recording.text("YAMLSHA"), instrument.digest))
-    units = file_units(recording.found.hdus, recording.tables, digests)
-    wanted = _units(new, final)
+    units = file_units(recording.found.hdus, recording.tables, compared.digests[0])
+    wanted = _units(new, _concluded(final, data))
     stages = [Stage(units=units), *_stages(old, new, first)]
     stages.append(Stage(units=wanted, cause=stages[-1].cause or first))
     changes = explain_changes(compare_units(units, wanted), stages)
@@ -169,16 +172,16 @@ def compare_l0s(path: Path, other: Path, instrument: Instrument) -> Comparison:
         When one is no L0.
     """
     mine, theirs = read_recording(path), read_recording(other)
-    digests, others, then, data = data_of_two(mine, theirs)
+    compared = data_of_two(mine, theirs)
     sides = []
-    for one, recording, told in ((path, mine, then), (other, theirs, data)):
+    for one, recording, told in zip((path, other), (mine, theirs), compared.sides, strict=True):
         side = _recorded_side(recording, instrument, recorded_history(one, recording, None), told)
         sides.append(replace(side, making=replace(side.making, corrections=recorded_corrections(instrument, recording))))
-    old, new = sides
+    old, new = _as_far_as_told(sides[0], sides[1]), _as_far_as_told(sides[1], sides[0])
     first = _of_making(*((mine.text(keyword), theirs.text(keyword)) for keyword in ("FAVER", "YAMLSHA")))
-    ends = [file_units(r.found.hdus, r.tables, d) for r, d in ((mine, digests), (theirs, others))]
+    ends = [file_units(r.found.hdus, r.tables, d) for r, d in zip((mine, theirs), compared.digests, strict=True)]
     stages = [Stage(units=ends[0]), *_stages(old, new, first, recorded=_asked_alike(mine, theirs)), Stage(units=ends[1], cause=first)]
-    whole = [file_units(r.found.hdus, r.tables, d, sums=True) for r, d in ((mine, digests), (theirs, others))]
+    whole = [file_units(r.found.hdus, r.tables, d, sums=True) for r, d in zip((mine, theirs), compared.digests, strict=True)]
     changes = explain_changes(compare_units(*whole), stages)
     return Comparison(path=str(path), against=str(other), changes=_blamed(changes, _damaged(mine) | _damaged(theirs)))
 
@@ -258,6 +261,19 @@ def _differs(origin: str, old: _Side, new: _Side) -> bool:
     return any(old.data.get((origin, h.index)) != new.data.get((origin, h.index)) for h in one.hdus)
 
 
+def _as_far_as_told(one: _Side, other: _Side) -> _Side:
+    """Return what an L0 was made of; a sub-FITS whose SHA-256 it does not tell, as older versions did not, has that of its like."""
+    found = one.making.found
+    subs = dict(found.subs)
+    for name, sub in found.subs.items():
+        like = other.making.found.subs.get(name)
+        if not sub.digest and like:
+            there = replace(sub, digest=like.digest, path=like.path)  # wherever it was
+            if not _differs(name, replace(one, making=replace(one.making, found=replace(found, subs={name: there}))), other):
+                subs[name] = replace(sub, digest=like.digest)
+    return replace(one, making=replace(one.making, found=replace(found, subs=subs)))
+
+
 def _told_of(sub: SubFits) -> tuple[object, ...]:
     """Return what an L0 tells of a sub-FITS, its data apart."""
     return printable_text(sub.path), sub.compressed, sub.trailing, sub.digest, [(h.images, h.blank_padding, h.clean_fill) for h in sub.hdus]
@@ -311,10 +327,16 @@ def _asked_alike(one: Recording, other: Recording) -> bool:
 
 def _plan(side: _Side) -> Plan:
     """Plan an L0, with what its data tell."""
-    making = side.making
-    plan = plan_exposure(making.found, making.history, making.directory, corrections=making.corrections, version=making.version, now=0)
+    return _concluded(_planned(side.making), side.data)
+
+
+def _planned(making: Making) -> Plan:
+    return plan_exposure(making.found, making.history, making.directory, corrections=making.corrections, version=making.version, now=0)
+
+
+def _concluded(plan: Plan, data: Data) -> Plan:
     sources = {h.name: h.data for h in plan.hdus if isinstance(h.data, Source)}
-    sums = {name: datum_of(side.data, source).total for name, source in sources.items()}
+    sums = {name: datum_of(data, source).total for name, source in sources.items()}
     return conclude(plan, {name: sums.get(name, 0) for name in plan.expected}, {})
 
 

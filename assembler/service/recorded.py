@@ -53,8 +53,11 @@ class Recording:
 
     @cached_property
     def sources(self) -> tuple[Delivered, ...]:
-        """What each sub-FITS was, as CARDS tells it."""
-        return next((read_delivered(h.images) for h in self.found.hdus if h.extname == "CARDS"), ())
+        """What each sub-FITS was, as CARDS tells it; nothing where its header is another one than was written."""
+        hdu = next((h for h in self.found.hdus if h.extname == "CARDS"), None)
+        if hdu is None or (hdu.header_sum + _datasum(hdu)) % _ALL_ONES:
+            return ()
+        return read_delivered(hdu.images)
 
     @cached_property
     def extensions(self) -> dict[tuple[str, int], Hdu]:
@@ -71,8 +74,7 @@ class Recording:
     def datasum(self, origin: str, hdu: int) -> int:
         """Return what a data unit of a sub-FITS summed up to, as the L0 tells; 0 where it had no data."""
         extension = self.extensions.get((origin, hdu))
-        told = str(extension.value("DATASUM") if extension else "0").strip()
-        return int(told) if told.isdecimal() and len(told) <= 10 else 0
+        return _datasum(extension) if extension else 0
 
 
 def read_recording(path: Path) -> Recording:
@@ -167,6 +169,11 @@ def recorded_corrections(instrument: Instrument, recording: Recording) -> tuple[
     """Return corrections that do to the recorded sub-FITS and history what was done to them."""
     told = [f for f in recording.findings if f.code == "corrected"]
     return (*_of_cards(recording.ledger, told), *_of_telemetry(instrument, recording, told))
+
+
+def _datasum(hdu: Hdu) -> int:
+    told = str(hdu.value("DATASUM") or "0").strip()
+    return int(told) if told.isdecimal() and len(told) <= 10 else 0
 
 
 def _sub_fits(origin: Origin, rows: Sequence[LedgerRow], recording: Recording) -> SubFits:

@@ -3,6 +3,7 @@
 import itertools
 import os
 import re
+import tempfile
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -95,6 +96,24 @@ def one_card_more(content: bytes) -> bytes:
     return header[:320] + b"NEWCARD =                   42 / put in later".ljust(80) + header[320:] + rest[:80] + rest[160:]
 
 
+def rewritten(content: bytes, edit) -> bytes:
+    """Return FITS content whose HDUs, each a list of cards and its data, were edited; sums stay as they were."""
+    pieces, start = [], 0
+    for hdu in scan_bytes(content):
+        pieces.append(([image.encode("latin-1") for image in hdu.images], content[hdu.offset : hdu.offset + hdu.length]))
+        start = hdu.offset + hdu.length
+    edit(pieces)
+    headers = [b"".join(cards) + b"END".ljust(80) for cards, _ in pieces]
+    return b"".join(h + b" " * (-len(h) % 2880) + d for h, (_, d) in zip(headers, pieces, strict=True)) + content[start:]
+
+
+def scan_bytes(content: bytes):
+    with tempfile.NamedTemporaryFile(suffix=".fits") as file:
+        file.write(content)
+        file.flush()
+        return scan(file.name).hdus
+
+
 SINCE = {
     "YAML": {("PRIMARY", "GRACFNEW"), ("PRIMARY", "GRACFSUM"), ("CARDS", "green HDU 0 ACFMD5")},
     "telemetry": {("PRIMARY", "AIRMASS"), ("TELEMETRY", "dcs1.AIRMASS")},
@@ -152,6 +171,61 @@ def test_a_pixel_that_is_another_one_by_now_is_told_where_it_is(made):
     assert (digest.part, digest.hdu, digest.keyword, digest.causes) == ("card", "CARDS", "SHA3", ("the sub-FITS of ca_hk",))
     assert (change.part, change.hdu, change.causes) == ("data", "CA_HK", ("the sub-FITS of ca_hk",))
     assert change.new[0].endswith("1 byte differs, byte 0")
+
+
+def test_an_hdu_that_a_sub_fits_has_more_is_one_hdu_with_its_cards_and_changes_none_behind_it(made):
+    def put_first(hdus):
+        cards, data = hdus[1]
+        hdus.insert(1, ([card.replace(b"'AMP1    '", b"'EXTRA   '") for card in cards], data[::-1]))
+
+    with made.without("red"), made.edited("green", lambda c: rewritten(c, put_first)):
+        own = [c for c in compare_with_now(made.l0, made.making()).changes if not c.expected]
+    assert {c.causes for c in own} == {("the sub-FITS of green",)}
+    assert {c.kind for c in own} == {"added", "changed"}
+    assert [(c.hdu, c.keyword) for c in own if c.kind == "changed"] == [("CARDS", "SIZE1"), ("CARDS", "SHA1")]
+    assert [c.hdu for c in own if c.part == "HDU"] == ["GREEN_EXTRA"]
+    assert {c.keyword.rpartition(" ")[0] for c in own if c.hdu == "CARDS" and c.part == "row"} == {"green HDU 1"}
+
+
+def test_hdus_of_a_sub_fits_in_another_order_have_their_data_all_the_same(made):
+    with made.without("red"), made.edited("green", lambda c: rewritten(c, lambda hdus: hdus.insert(1, hdus.pop()))):
+        own = [c for c in compare_with_now(made.l0, made.making()).changes if not c.expected]
+    assert {c.hdu for c in own} == {"CARDS"}
+    assert {c.causes for c in own} == {("the sub-FITS of green",)}
+
+
+def test_what_an_older_l0_does_not_tell_of_its_sub_fits_is_no_change_of_theirs(made, tmp_path):
+    def strip(hdus):
+        cards = hdus[-2][0]
+        cards[:] = [card for card in cards if not re.match(rb"(ORIGIN|FILE|SIZE|SHA)\d", card)]
+
+    older = tmp_path / made.l0.name
+    older.write_bytes(rewritten(made.l0.read_bytes(), strip))
+    with made.without("red"):
+        causes = {c for change in compare_with_now(older, made.making(version="2")).changes for c in change.causes}
+        assert causes == {"the assembler's version"}
+        with made.edited("green", one_card_more):
+            found = compare_with_now(older, made.making(version="2"))
+    of_green = {c.keyword for c in found.changes if "the sub-FITS of green" in c.causes}
+    assert of_green == {"GRNEWCA", "green HDU 0 NEWCARD", "SHA1"}
+    back = compare_l0s(made.l0, older, made.making().found.instrument)
+    assert back.causes.keys() == {"unexplained"}
+
+
+@pytest.mark.parametrize("keyword", [b"DATASUM", b"SHA1   "])
+def test_a_card_that_somebody_changed_speaks_for_no_other_sub_fits(made, tmp_path, keyword):
+    def change(hdus):
+        cards = hdus[1][0] if keyword == b"DATASUM" else hdus[-2][0]
+        place = next(n for n, card in enumerate(cards) if card.startswith(keyword))
+        cards[place] = keyword.ljust(8) + b"= '12345'".ljust(72)
+
+    edited = tmp_path / made.l0.name
+    edited.write_bytes(rewritten(made.l0.read_bytes(), change))
+    instrument = made.making().found.instrument
+    with made.without("red"):
+        told = [compare_l0s(edited, made.l0, instrument), compare_l0s(made.l0, edited, instrument), compare_with_now(edited, made.making())]
+    assert {cause for found in told for cause in found.causes} <= {"unexplained"}
+    assert all(found.causes for found in told[:2])
 
 
 def test_what_a_file_has_beside_its_cards_and_data_is_its_own_cause(made):
