@@ -74,6 +74,8 @@ def _change(change: "Change") -> Iterator[str]:
     elif change.part == "data":
         yield f"{sign} data: {change.old[0] or 'none'}"
         yield f"    now: {change.new[0] or 'none'}"
+    elif change.part == "checksum":
+        yield f"{sign} {visible((change.old or change.new)[0])}"
     elif change.kind == "moved":
         name = visible(change.new[0].rstrip() if change.part == "card" else change.keyword)
         yield f"{sign} {change.part} {(change.old_place or 0) + 1}, now {(change.new_place or 0) + 1}: {name}"

@@ -31,7 +31,14 @@ def plan_units(plan: Plan, digest_of: Callable[[Source], str]) -> tuple[Unit, ..
     return tuple(units)
 
 
-def file_units(hdus: Iterable[Hdu], tables: Mapping[str, Table], digests: Mapping[str, str], *, sums: bool = False) -> tuple[Unit, ...]:
+def file_units(
+    hdus: Iterable[Hdu],
+    tables: Mapping[str, Table],
+    digests: Mapping[str, str],
+    faults: Mapping[int, tuple[str, ...]],
+    *,
+    sums: bool = False,
+) -> tuple[Unit, ...]:
     """Return what an L0 has.
 
     Parameters
@@ -41,6 +48,8 @@ def file_units(hdus: Iterable[Hdu], tables: Mapping[str, Table], digests: Mappin
         By name, those that the assembler makes.
     digests : mapping of str to str
         By name, the data of the other HDUs.
+    faults : mapping of int to tuple of str
+        By number of an HDU, what of its checksums does not fit.
     sums : bool
         Whether CHECKSUM and DATASUM take part; a plan has none.
     """
@@ -49,7 +58,8 @@ def file_units(hdus: Iterable[Hdu], tables: Mapping[str, Table], digests: Mappin
         name = hdu.extname or "PRIMARY"
         cards = tuple(image for image in hdu.images if sums or not image.startswith(_SUMS))
         table = tables.get(name)
-        units.append(Unit(name=name, cards=cards, digest=digests.get(name, ""), rows=table_rows(table) if table else ()))
+        rows = table_rows(table) if table else ()
+        units.append(Unit(name=name, cards=cards, digest=digests.get(name, ""), rows=rows, faults=faults.get(hdu.index, ())))
     return tuple(units)
 
 

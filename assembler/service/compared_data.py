@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from assembler.core.exposure import Hdu, SubFits
 from assembler.core.plan import Source
 from assembler.fits.data import DataDifference, Span, compare_data, sum_data
-from assembler.fits.pace import Pace
+from assembler.fits.pace import Pace, at_once
+from assembler.fits.verifier import checksum_faults
 from assembler.service.recorded import Recording
 
 
@@ -32,10 +33,13 @@ class ComparedData:
         By name, the data of the HDUs of the old L0 and of the new one, as they are; of a plan there are none.
     sides : (Data, Data)
         What the sub-FITS had that the old L0 was made of, and those of the new one.
+    totals : (mapping, mapping)
+        By number of an HDU of the old L0 and of the new one, what its data sum up to.
     """
 
     digests: tuple[Mapping[str, str], Mapping[str, str]]
     sides: tuple[Data, Data]
+    totals: tuple[Mapping[int, int], Mapping[int, int]]
 
 
 def datum_of(data: Data, source: Source) -> Datum:
@@ -59,6 +63,7 @@ def data_now(recording: Recording, subs: Mapping[str, SubFits], places: Mapping[
     digests: dict[str, str] = {}
     then: dict[tuple[str, int], Datum] = {}
     now: dict[tuple[str, int], Datum] = {}
+    totals: dict[int, int] = {}
     same = {told.origin for told in recording.sources if told.origin in subs and told.digest == subs[told.origin].digest != ""}
     wanted = {(n, h.index): Span(path=s.path, offset=h.offset, length=h.length) for n, s in subs.items() for h in s.hdus if h.length}
     partners = _partners(recording, places)
@@ -68,6 +73,7 @@ def data_now(recording: Recording, subs: Mapping[str, SubFits], places: Mapping[
             mine, theirs = span_of(recording, hdu), wanted.pop(partner, None) if partner else None
             told = compare_data(mine, theirs or mine, pace)
             total = recording.datasum(*key)
+            totals[hdu.index] = told.old_sum
             digests[hdu.extname] = _told(mine, told.old_sum)
             then[key] = Datum(total=total, digest=_told(mine, total))
             if partner and theirs:
@@ -77,23 +83,28 @@ def data_now(recording: Recording, subs: Mapping[str, SubFits], places: Mapping[
     for key, span in wanted.items():
         total = sum_data(span, pace)
         now[key] = Datum(total=total, digest=_told(span, total))
-    return ComparedData(digests=(digests, {}), sides=(then, now))
+    return ComparedData(digests=(digests, {}), sides=(then, now), totals=(totals, {}))
 
 
 def data_of_two(mine: Recording, theirs: Recording) -> ComparedData:
     """Compare the data of two L0s, those of one name with each other."""
-    here = {h.extname: span_of(mine, h) for h in mine.extensions.values() if h.length}
-    there = {h.extname: span_of(theirs, h) for h in theirs.extensions.values() if h.length}
+    hdus = [{h.extname: h for h in recording.extensions.values() if h.length} for recording in (mine, theirs)]
+    here, there = ({n: span_of(r, h) for n, h in some.items()} for r, some in zip((mine, theirs), hdus, strict=True))
     delivered = [{one.origin: one.digest for one in recording.sources if one.digest} for recording in (mine, theirs)]
     same = {origin for origin, digest in delivered[0].items() if delivered[1].get(origin) == digest}
-    digests, others, alike = {}, {}, set()
+    digests: dict[str, str] = {}
+    others: dict[str, str] = {}
+    totals: tuple[dict[int, int], dict[int, int]] = ({}, {})
+    alike = set()
     for name in {**here, **there}:
         old, new = here.get(name), there.get(name)
         told = compare_data(old or there[name], new or here[name])
         if old:
             digests[name] = _told(old, told.old_sum)
+            totals[0][hdus[0][name].index] = told.old_sum
         if new:
             others[name] = _told(new, told.new_sum) + (_where(told) if old else "")
+            totals[1][hdus[1][name].index] = told.new_sum
         if old and new and not told.count:
             alike.add(name)
     now = {k: Datum(total=theirs.datasum(*k), digest=others[h.extname]) for k, h in theirs.extensions.items() if h.length}
@@ -105,7 +116,28 @@ def data_of_two(mine: Recording, theirs: Recording) -> ComparedData:
         for k, h in mine.extensions.items()
         if h.length
     }
-    return ComparedData(digests=(digests, others), sides=(then, now))
+    return ComparedData(digests=(digests, others), sides=(then, now), totals=totals)
+
+
+def faults_of(recording: Recording, totals: Mapping[int, int], pace: Pace = at_once) -> dict[int, tuple[str, ...]]:
+    """Return by number of an HDU of an L0 what of its checksums does not fit, and, of the last one, what follows it.
+
+    Parameters
+    ----------
+    recording : Recording
+    totals : mapping of int to int
+        By number of an HDU what its data sum up to, as far as that is known.
+    pace : callable
+        What reading the others keeps to.
+    """
+    faults = {}
+    for hdu in recording.found.hdus:
+        total = totals[hdu.index] if hdu.index in totals else sum_data(span_of(recording, hdu), pace)
+        faults[hdu.index] = checksum_faults(hdu, total)
+    if recording.found.trailing:
+        last = recording.found.hdus[-1].index
+        faults[last] = (*faults[last], f"{recording.found.trailing} bytes after the last HDU")
+    return faults
 
 
 def _partners(recording: Recording, places: Mapping[tuple[str, int], str]) -> dict[tuple[str, int], tuple[str, int]]:

@@ -19,9 +19,9 @@ from assembler.core.instrument import Instrument
 from assembler.core.plan import OWN_TABLES, Plan, Source, conclude
 from assembler.core.units import file_units, plan_units
 from assembler.errors import AssemblerError, TelemetryError
-from assembler.fits.data import digest_of, sum_data
+from assembler.fits.data import digest_of
 from assembler.fits.pace import Pace, at_once
-from assembler.service.compared_data import Data, data_now, data_of_two, datum_of, span_of
+from assembler.service.compared_data import Data, data_now, data_of_two, datum_of, faults_of
 from assembler.service.finder import Found
 from assembler.service.former_history import Remembered, recorded_history
 from assembler.service.pipeline import plan_exposure, without_closed
@@ -155,12 +155,12 @@ def compare_with_now(path: Path, now: Making, *, replay: bool = False, pace: Pac
     else:
         old = replace(old, making=replace(old.making, corrections=now.corrections))
     first = _of_making((recording.text("FAVER"), now.version), (recording.text("YAMLSHA"), instrument.digest))
-    units = file_units(recording.found.hdus, recording.tables, compared.digests[0])
+    units = file_units(recording.found.hdus, recording.tables, compared.digests[0], faults_of(recording, compared.totals[0], pace))
     wanted = _units(new, _concluded(final, data))
     stages = [Stage(units=units), *_stages(old, new, first)]
     stages.append(Stage(units=wanted, cause=stages[-1].cause or first))
     changes = explain_changes(compare_units(units, wanted), stages)
-    return Comparison(path=str(path), against="what would be made now", changes=_blamed(changes, _damaged(recording)))
+    return Comparison(path=str(path), against="what would be made now", changes=_blamed(changes, units))
 
 
 def compare_l0s(path: Path, other: Path, instrument: Instrument) -> Comparison:
@@ -174,27 +174,29 @@ def compare_l0s(path: Path, other: Path, instrument: Instrument) -> Comparison:
     mine, theirs = read_recording(path), read_recording(other)
     compared = data_of_two(mine, theirs)
     sides = []
-    for one, recording, told in zip((path, other), (mine, theirs), compared.sides, strict=True):
-        side = _recorded_side(recording, instrument, recorded_history(one, recording, None), told)
+    for one, recording, data in zip((path, other), (mine, theirs), compared.sides, strict=True):
+        side = _recorded_side(recording, instrument, recorded_history(one, recording, None), data)
         sides.append(replace(side, making=replace(side.making, corrections=recorded_corrections(instrument, recording))))
     old, new = _as_far_as_told(sides[0], sides[1]), _as_far_as_told(sides[1], sides[0])
     first = _of_making(*((mine.text(keyword), theirs.text(keyword)) for keyword in ("FAVER", "YAMLSHA")))
-    ends = [file_units(r.found.hdus, r.tables, d) for r, d in zip((mine, theirs), compared.digests, strict=True)]
+    told = [(r, d, faults_of(r, totals)) for r, d, totals in zip((mine, theirs), compared.digests, compared.totals, strict=True)]
+    ends = [file_units(r.found.hdus, r.tables, digests, faults) for r, digests, faults in told]
     stages = [Stage(units=ends[0]), *_stages(old, new, first, recorded=_asked_alike(mine, theirs)), Stage(units=ends[1], cause=first)]
-    whole = [file_units(r.found.hdus, r.tables, d, sums=True) for r, d in zip((mine, theirs), compared.digests, strict=True)]
+    whole = [file_units(r.found.hdus, r.tables, digests, faults, sums=True) for r, digests, faults in told]
     changes = explain_changes(compare_units(*whole), stages)
-    return Comparison(path=str(path), against=str(other), changes=_blamed(changes, _damaged(mine) | _damaged(theirs)))
+    return Comparison(path=str(path), against=str(other), changes=_blamed(changes, (*ends[0], *ends[1])))
 
 
-def _damaged(recording: Recording) -> set[str]:
-    """Return the tables of the L0 that do not sum up to what it says: what they tell is no record any more."""
-    tables = [h for h in recording.found.hdus if h.extname in OWN_TABLES]
-    return {h.extname for h in tables if str(h.value("DATASUM")).strip() != str(sum_data(span_of(recording, h)))}
+def _blamed(changes: Sequence[Change], units: Collection[Unit]) -> tuple[Change, ...]:
+    """Return changes without a cause that a table would tell which does not sum up to what the L0 says: that is no record any more.
 
-
-def _blamed(changes: Sequence[Change], damaged: Collection[str]) -> tuple[Change, ...]:
-    """Return changes without a cause that a damaged table would tell."""
-    return tuple(replace(c, causes=(UNEXPLAINED,)) if c.part == "row" and c.hdu in damaged else c for c in changes)
+    No ingredient makes a checksum that does not fit. It follows where something of its HDU is told as unexplained.
+    """
+    damaged = {u.name for u in units if u.name in OWN_TABLES and any(fault.startswith("DATASUM") for fault in u.faults)}
+    blamed = [replace(c, causes=(UNEXPLAINED,)) if c.part == "checksum" or (c.part == "row" and c.hdu in damaged) else c for c in changes]
+    told = {c.hdu for c in blamed if UNEXPLAINED in c.causes and c.part != "checksum"}
+    follows = [c.part == "checksum" and c.hdu in told and c.keyword in ("CHECKSUM", "DATASUM") for c in blamed]
+    return tuple(replace(c, expected=True, causes=()) if so else c for c, so in zip(blamed, follows, strict=True))
 
 
 def _of_making(versions: tuple[str, str], digests: tuple[str, str]) -> str:
