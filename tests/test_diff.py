@@ -50,6 +50,8 @@ def test_programs_get_every_change_whole(call, l0, night, history_url, other_yam
     assert (added["part"], added["hdu"], added["keyword"], added["causes"]) == ("card", "PRIMARY", "GRACFNEW", ["YAML"])
     assert added["new"][0].startswith("GRACFNEW= ")
     assert {c["keyword"] for c in document["changes"] if c["expected"]} == {"DATE", "YAMLSHA"}
+    (date,) = [c for c in document["changes"] if c["keyword"] == "DATE"]
+    assert date["new"] >= date["old"]  # it would be made now, and not in 1970
 
 
 def test_an_l0_is_compared_with_another_one(call, l0, night, history_url, other_yaml):

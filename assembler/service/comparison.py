@@ -50,6 +50,8 @@ class Making:
         Where the L0 is to be.
     version : str
         Of the assembler.
+    now : int
+        When it would be made, as DATE tells [ns].
     """
 
     found: Found
@@ -57,6 +59,7 @@ class Making:
     corrections: Sequence[Correction]
     directory: Path
     version: str
+    now: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,11 +152,9 @@ def compare_with_now(path: Path, now: Making, *, replay: bool = False, pace: Pac
     then, data = compared.sides
     new = _Side(making=making, data=data)
     old = _as_far_as_told(_recorded_side(recording, instrument, former, then), new)
-    if not _says_the_same(recording, old, now.corrections):
-        corrections = recorded_corrections(instrument, recording)
-        old = replace(old, making=replace(old.making, corrections=corrections))
-    else:
-        old = replace(old, making=replace(old.making, corrections=now.corrections))
+    same = _says_the_same(recording, old, now.corrections)
+    corrections = now.corrections if same else recorded_corrections(instrument, recording)
+    old = replace(old, making=replace(old.making, corrections=corrections, now=now.now))
     first = _of_making((recording.text("FAVER"), now.version), (recording.text("YAMLSHA"), instrument.digest))
     units = file_units(recording.found.hdus, recording.tables, compared.digests[0], faults_of(recording, compared.totals[0], pace))
     wanted = _units(new, _concluded(final, data))
@@ -333,7 +334,9 @@ def _plan(side: _Side) -> Plan:
 
 
 def _planned(making: Making) -> Plan:
-    return plan_exposure(making.found, making.history, making.directory, corrections=making.corrections, version=making.version, now=0)
+    return plan_exposure(
+        making.found, making.history, making.directory, corrections=making.corrections, version=making.version, now=making.now
+    )
 
 
 def _concluded(plan: Plan, data: Data) -> Plan:
