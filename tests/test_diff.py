@@ -83,6 +83,8 @@ def test_a_refusal_shows_what_differs_and_why(call, l0, night, history_url, othe
         (("{l0}", "--against", "{l0}", "--night", "."), 2, "do not go with it"),
         (("{green}",), 3, "names no sub-FITS of KPF"),
         (("{l0}", "-i", "examples/stis.yaml"), 3, "names no sub-FITS of STIS"),
+        (("{l0}", "--against", "{l0}", "-i", "examples/stis.yaml"), 3, "names no sub-FITS of STIS"),
+        (("{l0}", "--night", "docs"), 3, r"^assembler: docs: has no sub-FITS of .*\.fits; name the night that they are in with --night$"),
         (("{l0}", "--history", "sqlite:///nowhere.db"), 5, "nowhere.db"),
     ],
 )

@@ -24,6 +24,7 @@ from assembler.fits.pace import Pace, at_once
 from assembler.service.compared_data import Data, data_now, data_of_two, datum_of, faults_of
 from assembler.service.finder import Found
 from assembler.service.former_history import Remembered, recorded_history
+from assembler.service.journal_l0s import exposure_of
 from assembler.service.pipeline import plan_exposure, without_closed
 from assembler.service.reader import snapshot_instants
 from assembler.service.recorded import Recording, read_recording, recorded_corrections, recorded_found
@@ -170,9 +171,11 @@ def compare_l0s(path: Path, other: Path, instrument: Instrument) -> Comparison:
     Raises
     ------
     InputError
-        When one is no L0.
+        When one is no L0 of this instrument.
     """
     mine, theirs = read_recording(path), read_recording(other)
+    for recording in (mine, theirs):
+        exposure_of(recording.found, instrument)
     compared = data_of_two(mine, theirs)
     sides = []
     for one, recording, data in zip((path, other), (mine, theirs), compared.sides, strict=True):

@@ -17,7 +17,7 @@ from assembler.core.ledger import LedgerRow, read_ledger
 from assembler.core.plan import OWN_TABLES
 from assembler.core.tables import Table
 from assembler.core.versions import SUPERSEDED
-from assembler.errors import ConfigurationError
+from assembler.errors import ConfigurationError, InputError
 from assembler.fits.blocks import data_length, padded, scan, scan_primary
 from assembler.service.finder import Found, find_night, find_paths, fitting_files
 from assembler.service.journal_l0s import exposure_of
@@ -123,15 +123,23 @@ def find_again(instrument: Instrument, path: Path, night: Path | None) -> Found:
     ConfigurationError
         When nobody says which night.
     InputError
-        When it is no L0 of this instrument, or there is no such night.
+        When it is no L0 of this instrument, or there is no such night, or none of its sub-FITS is there.
     """
     primary = scan_primary(str(path))
     exposure = exposure_of(primary, instrument)
     if night is None:
         raise ConfigurationError(f"{path}: name the night that its sub-FITS are in with --night; they were in {exposure.night}")
     if exposure.frame is not None:
-        return find_night(instrument, night, exposure.frame)
-    values = primary.hdus[0].values()
+        found = find_night(instrument, night, exposure.frame)
+    else:
+        found = _find_named(instrument, night, primary.hdus[0].values())
+    if not found.subs and not found.missing:
+        raise InputError(f"{night}: has no sub-FITS of {path}; name the night that they are in with --night", path=str(path))
+    return found
+
+
+def _find_named(instrument: Instrument, night: Path, values: Mapping[str, Value]) -> Found:
+    """Find sub-FITS by the names that an L0 tells; its primary has these values."""
     named = {o.name: str(values.get(o.file_card) or "").rsplit("/", 1)[-1] for o in instrument.origins}
     there = {
         o.name: [p for p, _ in fitting_files(o, night) if printable_text(os.path.basename(p)) == named[o.name]] for o in instrument.origins
