@@ -69,7 +69,9 @@ def test_a_refusal_shows_what_differs_and_why(call, l0, night, history_url, othe
     code, out, told = call("assemble", night.directory, "--frame", night.frames[0], "--history", history_url, "-i", other_yaml)
     assert (code, out) == (4, "")
     assert "PRIMARY, by YAML\n  - GRACFSUM= " in told
-    assert "an L0 is never overwritten" in told.splitlines()[-1]
+    assert told.splitlines()[-1].endswith(
+        "--supersede REASON makes the next version, an L0 is never overwritten (3 differences: 3 by YAML)"
+    )
     assert l0.read_bytes() == before
 
 
