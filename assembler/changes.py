@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from assembler.core.difference import Change
     from assembler.service.comparison import Comparison
 
+_BLANK = "(a blank card)"
 _UNEXPLAINED = "unexplained"
 _SIGNS = {"added": ("+", "green"), "removed": ("-", "red"), "changed": ("~", "yellow"), "moved": (">", "cyan")}
 
@@ -51,7 +52,7 @@ def _lines(comparison: "Comparison") -> Iterator[str]:
     for (whole, hdu, expected, causes), some in groupby(changes, key=lambda c: (c.part == "HDU", _heading(c), c.expected, c.causes)):
         mine = list(some)
         if expected:
-            told = ", ".join(dict.fromkeys(visible(c.keyword) or "blank" for c in mine))
+            told = ", ".join(dict.fromkeys(visible(c.keyword) or _BLANK for c in mine))
             yield click.style(f"{visible(hdu)}, as always or as follows from it: {told}", dim=True)
             continue
         named = [cause for cause in causes if cause != _UNEXPLAINED]
@@ -74,8 +75,10 @@ def _change(change: "Change") -> Iterator[str]:
     elif change.part == "data":
         yield f"{sign} data: {change.old[0] or 'none'}"
         yield f"    now: {change.new[0] or 'none'}"
+    elif change.part == "checksum":
+        yield f"{sign} {visible((change.old or change.new)[0])}"
     elif change.kind == "moved":
-        name = visible(change.new[0].rstrip() if change.part == "card" else change.keyword)
+        name = _card(change.new[0]) if change.part == "card" else visible(change.keyword)
         yield f"{sign} {change.part} {(change.old_place or 0) + 1}, now {(change.new_place or 0) + 1}: {name}"
     elif change.part == "row" and change.kind == "changed":
         gone, came = ([cell for cell in one if cell not in other] for one, other in ((change.old, change.new), (change.new, change.old)))
@@ -84,7 +87,11 @@ def _change(change: "Change") -> Iterator[str]:
     elif change.part == "row":
         yield f"{sign} {visible(change.keyword)}: {visible(', '.join(change.new or change.old))}"
     elif change.kind == "changed":
-        yield from (f"- {visible(card.rstrip())}" for card in change.old)
-        yield from (f"+ {visible(card.rstrip())}" for card in change.new)
+        yield from (f"- {_card(card)}" for card in change.old)
+        yield from (f"+ {_card(card)}" for card in change.new)
     else:
-        yield from (f"{sign} {visible(card.rstrip())}" for card in change.new or change.old)
+        yield from (f"{sign} {_card(card)}" for card in change.new or change.old)
+
+
+def _card(card: str) -> str:
+    return visible(card.rstrip()) or _BLANK

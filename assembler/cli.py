@@ -139,7 +139,9 @@ def assemble(
             from assembler import changes
             from assembler.service import comparison
 
-            making = comparison.Making(found=found, history=opened, corrections=wrong, directory=target, version=__version__)
+            making = comparison.Making(
+                found=found, history=opened, corrections=wrong, directory=target, version=__version__, now=time.time_ns()
+            )
             with suppress(AssemblerError):  # then what the refusal says of it has to do
                 differing = comparison.compare_with_now(Path(error.path), making)
                 for line in changes.change_lines(differing, _MOST_LINES):

@@ -1,5 +1,6 @@
 """The command that tells what differs between an L0 and what would be made now, or another L0, and why."""
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,7 +58,9 @@ def diff(
     directory = home_of(path)
     found = find_again(instrument, path, Path(night) if night is not None else night_of(directory, instrument.output))
     with lent_history(history, patience) as opened:
-        now = comparison.Making(found=found, history=opened, corrections=wrong, directory=directory, version=__version__)
+        now = comparison.Making(
+            found=found, history=opened, corrections=wrong, directory=directory, version=__version__, now=time.time_ns()
+        )
         return _tell(comparison.compare_with_now(path, now, replay=history is None), as_json=as_json)
 
 

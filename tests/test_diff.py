@@ -2,9 +2,17 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
+import click
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from assembler.changes import change_lines
+from assembler.core.difference import Row, Unit, compare_units
+from assembler.service.comparison import Comparison
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = ROOT / "tests" / "golden" / "diff.txt"
@@ -42,6 +50,8 @@ def test_programs_get_every_change_whole(call, l0, night, history_url, other_yam
     assert (added["part"], added["hdu"], added["keyword"], added["causes"]) == ("card", "PRIMARY", "GRACFNEW", ["YAML"])
     assert added["new"][0].startswith("GRACFNEW= ")
     assert {c["keyword"] for c in document["changes"] if c["expected"]} == {"DATE", "YAMLSHA"}
+    (date,) = [c for c in document["changes"] if c["keyword"] == "DATE"]
+    assert date["new"] >= date["old"]  # it would be made now, and not in 1970
 
 
 def test_an_l0_is_compared_with_another_one(call, l0, night, history_url, other_yaml):
@@ -58,8 +68,10 @@ def test_a_refusal_shows_what_differs_and_why(call, l0, night, history_url, othe
     before = l0.read_bytes()
     code, out, told = call("assemble", night.directory, "--frame", night.frames[0], "--history", history_url, "-i", other_yaml)
     assert (code, out) == (4, "")
-    assert "PRIMARY, by YAML\n  + GRACFNEW= " in told
-    assert "an L0 is never overwritten" in told.splitlines()[-1]
+    assert "PRIMARY, by YAML\n  - GRACFSUM= " in told
+    assert told.splitlines()[-1].endswith(
+        "--supersede REASON makes the next version, an L0 is never overwritten (3 differences: 3 by YAML)"
+    )
     assert l0.read_bytes() == before
 
 
@@ -73,6 +85,8 @@ def test_a_refusal_shows_what_differs_and_why(call, l0, night, history_url, othe
         (("{l0}", "--against", "{l0}", "--night", "."), 2, "do not go with it"),
         (("{green}",), 3, "names no sub-FITS of KPF"),
         (("{l0}", "-i", "examples/stis.yaml"), 3, "names no sub-FITS of STIS"),
+        (("{l0}", "--against", "{l0}", "-i", "examples/stis.yaml"), 3, "names no sub-FITS of STIS"),
+        (("{l0}", "--night", "docs"), 3, r"^assembler: docs: has no sub-FITS of .*\.fits; name the night that they are in with --night$"),
         (("{l0}", "--history", "sqlite:///nowhere.db"), 5, "nowhere.db"),
     ],
 )
@@ -81,6 +95,19 @@ def test_what_is_wrong_is_one_clear_line(call, l0, night, words, code, told):
     done, out, said = call("diff", *(places.get(word, word) for word in words))
     assert (done, out, said.count("\n")) == (code, "", 1)
     assert re.search(told, said)
+
+
+@given(st.lists(st.text(max_size=80), min_size=6, max_size=6))
+def test_nothing_that_a_terminal_would_act_on_is_printed_and_a_blank_card_is_named(texts):
+    card, other, row, cell, hdu, fault = texts
+    old = Unit(name=hdu, cards=(card, " " * 80), rows=(Row(name=row, cells=(cell,)),), digest="1", faults=(fault,))
+    new = Unit(name=hdu, cards=(other,), rows=(Row(name=row, cells=(cell, other)),), digest="2")
+    for pair in ((old, new), (new, old), (old, replace(new, name=row))):
+        lines = list(change_lines(Comparison(path=card, against=other, changes=compare_units([pair[0]], [pair[1]]))))
+        assert all(click.unstyle(line).isprintable() for line in lines)
+    (blank,) = compare_units([Unit(name="A", cards=())], [Unit(name="A", cards=(" " * 80,))])
+    told = [click.unstyle(line) for line in change_lines(Comparison(path="", against="", changes=(blank,)))]
+    assert told[-1] == "  + (a blank card)"
 
 
 def test_an_l0_elsewhere_asks_for_its_night(call, l0, tmp_path):

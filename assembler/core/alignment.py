@@ -114,12 +114,12 @@ def _trace(old: Sequence[Item], new: Sequence[Item], rows: Sequence[dict[int, in
         if changed == start:
             place = start - 1
             pairs.append((place, place + diagonal))
+        elif added == start:  # of one that came and one that went, that which went is told first
+            place, diagonal = start, diagonal - 1
+            pairs.append((None, place + diagonal))
         elif removed == start:
             place, diagonal = start - 1, diagonal + 1
             pairs.append((place, None))
-        elif added == start:
-            place, diagonal = start, diagonal - 1
-            pairs.append((None, place + diagonal))
         else:
             place = start
     return pairs[::-1]

@@ -1,6 +1,7 @@
 """Why two L0s differ: one ingredient is exchanged at a time, and each change belongs to the steps in which it comes about."""
 
-from collections.abc import Collection, Sequence
+from collections import deque
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -32,11 +33,14 @@ def explain_changes(changes: Sequence[Change], stages: Sequence[Stage]) -> tuple
     steps = [_step(a, b) for a, b in pairwise(stages) if a.units != b.units]
     followed = [_followed(change, steps) for change in changes]
     claimed = {touch for touches in followed for touch in touches}
+    done = _what_was_done(steps)
+    by_name, by_hdu = _where(steps)
     explained = []
     for change, touches in zip(changes, followed, strict=True):
-        found = touches or _alike(change, steps, claimed)
+        found = touches or _alike(change, done, claimed)
         claimed |= found
-        causes = dict.fromkeys(steps[number].cause for number in sorted({t[0] for t in found}) or _near(change, steps))
+        near = by_name.get((change.part, change.hdu, change.keyword)) or by_hdu.get(change.hdu) or range(len(steps))
+        causes = dict.fromkeys(steps[number].cause for number in sorted({t[0] for t in found}) or near)
         explained.append(change if change.expected else replace(change, causes=tuple(causes)))
     return tuple(explained)
 
@@ -102,22 +106,38 @@ def _followed(change: Change, steps: Sequence[_Step]) -> set[_Touch]:
     return found
 
 
-def _alike(change: Change, steps: Sequence[_Step], claimed: Collection[_Touch]) -> set[_Touch]:
-    """Return one place where the same was done and that is nobody's yet: of cards that are alike, any may be the one that came."""
+_Done = tuple[str, str, str, tuple[str, ...], tuple[str, ...]]
+"""Kind, part, HDU, and the old and the new item of a change, wherever it was."""
+
+
+def _what_was_done(steps: Sequence[_Step]) -> dict[_Done, deque[set[_Touch]]]:
+    """Return by what was done where that was, the first step first."""
+    done: dict[_Done, deque[set[_Touch]]] = {}
     for number, step in enumerate(steps):
-        for other in step.changes:
-            if (other.kind, other.part, other.hdu, other.old, other.new) == (change.kind, change.part, change.hdu, change.old, change.new):
-                sides = (("old", other.old_place), ("new", other.new_place))
-                touches: set[_Touch] = {(number, change.part, change.hdu, side, place) for side, place in sides if place is not None}
-                if touches.isdisjoint(claimed):
-                    return touches
+        for c in step.changes:
+            sides = (("old", c.old_place), ("new", c.new_place))
+            touches: set[_Touch] = {(number, c.part, c.hdu, side, place) for side, place in sides if place is not None}
+            done.setdefault((c.kind, c.part, c.hdu, c.old, c.new), deque()).append(touches)
+    return done
+
+
+def _alike(change: Change, done: Mapping[_Done, deque[set[_Touch]]], claimed: Collection[_Touch]) -> set[_Touch]:
+    """Return one place where the same was done and that is nobody's yet: of cards that are alike, any may be the one that came."""
+    same = done.get((change.kind, change.part, change.hdu, change.old, change.new), deque())
+    while same:
+        touches = same.popleft()  # once claimed it stays so, and is not looked at again
+        if touches.isdisjoint(claimed):
+            return touches
     return set()
 
 
-def _near(change: Change, steps: Sequence[_Step]) -> list[int]:
-    """Return the steps that changed something of the same name; or of the same HDU; or else all."""
-    everything = list(range(len(steps)))
-    named = [
-        n for n in everything if any((c.part, c.hdu, c.keyword) == (change.part, change.hdu, change.keyword) for c in steps[n].changes)
-    ]
-    return named or [n for n in everything if any(c.hdu == change.hdu for c in steps[n].changes)] or everything
+def _where(steps: Sequence[_Step]) -> tuple[dict[tuple[str, str, str], list[int]], dict[str, list[int]]]:
+    """Return the steps that changed something, by part, HDU and keyword, and by HDU."""
+    by_name: dict[tuple[str, str, str], list[int]] = {}
+    by_hdu: dict[str, list[int]] = {}
+    for number, step in enumerate(steps):
+        for name in dict.fromkeys((c.part, c.hdu, c.keyword) for c in step.changes):
+            by_name.setdefault(name, []).append(number)
+        for hdu in dict.fromkeys(c.hdu for c in step.changes):
+            by_hdu.setdefault(hdu, []).append(number)
+    return by_name, by_hdu

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -11,7 +11,7 @@ from assembler.core.cards import keyword_of
 from assembler.core.versions import version_places
 
 Kind = Literal["added", "removed", "changed", "moved"]
-Part = Literal["HDU", "card", "row", "data"]
+Part = Literal["HDU", "card", "row", "data", "checksum"]
 _OF_ROWS = re.compile(r"NAXIS[12] *|TFORM\d+ *")
 
 
@@ -25,12 +25,16 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:
-    """One HDU: its name, its cards of 80 characters, and its data, either as rows or told by a digest; equal digests mean equal data."""
+    """One HDU: its name, its cards of 80 characters, and its data, either as rows or told by a digest; equal digests mean equal data.
+
+    ``faults`` tell what of its checksums does not fit: bytes that neither its cards nor its data show may be other ones.
+    """
 
     name: str
     cards: tuple[str, ...]
     digest: str = ""
     rows: tuple[Row, ...] = ()
+    faults: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,13 +46,14 @@ class Change:
     kind : str
         ``added``, ``removed``, ``changed`` or ``moved``.
     part : str
-        What differs: an ``HDU`` as a whole, a ``card``, a ``row`` of a table, or the ``data`` of an HDU.
+        What differs: an ``HDU`` as a whole, a ``card``, a ``row`` of a table, the ``data`` of an HDU, or that a ``checksum`` does
+        not fit.
     hdu : str
         The name of the HDU.
     keyword : str
-        Of a card; of a row, its name.
+        Of a card or a checksum; of a row, its name.
     old, new : tuple of str
-        A card before and after, with its CONTINUE cards; of a row, the cells; of data, the digests.
+        A card before and after, with its CONTINUE cards; of a row, the cells; of data, the digests; what does not fit.
     old_place, new_place : int or None
         Of a card, which it is in its header, from 0, a card and its CONTINUE cards as one; of a row or an HDU, its number.
     expected : bool
@@ -185,4 +190,13 @@ def _compare_unit(old: Unit, new: Unit) -> list[Change]:
     changes += rows
     if old.digest != new.digest:
         changes.append(Change(kind="changed", part="data", hdu=old.name, old=(old.digest,), new=(new.digest,)))
-    return changes
+    return [*changes, *_compare_faults(old, new)]
+
+
+def _compare_faults(old: Unit, new: Unit) -> Iterator[Change]:
+    for fault in dict.fromkeys((*old.faults, *new.faults)):
+        keyword = fault.partition(" ")[0]
+        sides = [(fault,) if fault in unit.faults else () for unit in (old, new)]
+        if sides[0] != sides[1]:
+            kind: Kind = "removed" if sides[0] else "added"
+            yield Change(kind=kind, part="checksum", hdu=old.name, keyword=keyword, old=sides[0], new=sides[1])

@@ -31,7 +31,14 @@ def plan_units(plan: Plan, digest_of: Callable[[Source], str]) -> tuple[Unit, ..
     return tuple(units)
 
 
-def file_units(hdus: Iterable[Hdu], tables: Mapping[str, Table], digests: Mapping[str, str], *, sums: bool = False) -> tuple[Unit, ...]:
+def file_units(
+    hdus: Iterable[Hdu],
+    tables: Mapping[str, Table],
+    digests: Mapping[str, str],
+    faults: Mapping[int, tuple[str, ...]],
+    *,
+    sums: bool = False,
+) -> tuple[Unit, ...]:
     """Return what an L0 has.
 
     Parameters
@@ -41,6 +48,8 @@ def file_units(hdus: Iterable[Hdu], tables: Mapping[str, Table], digests: Mappin
         By name, those that the assembler makes.
     digests : mapping of str to str
         By name, the data of the other HDUs.
+    faults : mapping of int to tuple of str
+        By number of an HDU, what of its checksums does not fit.
     sums : bool
         Whether CHECKSUM and DATASUM take part; a plan has none.
     """
@@ -49,26 +58,31 @@ def file_units(hdus: Iterable[Hdu], tables: Mapping[str, Table], digests: Mappin
         name = hdu.extname or "PRIMARY"
         cards = tuple(image for image in hdu.images if sums or not image.startswith(_SUMS))
         table = tables.get(name)
-        units.append(Unit(name=name, cards=cards, digest=digests.get(name, ""), rows=table_rows(table) if table else ()))
+        rows = table_rows(table) if table else ()
+        units.append(Unit(name=name, cards=cards, digest=digests.get(name, ""), rows=rows, faults=faults.get(hdu.index, ())))
     return tuple(units)
 
 
 def table_rows(table: Table) -> tuple[Row, ...]:
     """Return the rows of one of the L0's own tables.
 
-    The ledger numbers the cards of a header. A number that the order of the rows tells as well is left out, else one card more
-    would change every row behind it.
+    The ledger numbers the HDUs of a sub-FITS, and the cards of a header. A number that the order of the rows tells as well is left
+    out, else one HDU or one card more would change every row behind it.
     """
     names = [column.name for column in table.columns]
-    rows, seen = [], Counter[tuple[str, str]]()
+    rows, seen, hdus = [], Counter[tuple[str, str]](), Counter[str]()
     for cells in table.rows:
         told = dict(zip(names, cells, strict=True))
+        name = _row_name(table.name, told)
         if table.name == "CARDS":
-            place = (str(told.get("origin")), str(told.get("hdu")))
+            origin, hdu = place = (str(told.get("origin")), str(told.get("hdu")))
+            hdus[origin] += not seen[place]
             seen[place] += 1
+            if hdu == str(hdus[origin] - 1):
+                del told["hdu"]
             if told.get("index") == seen[place]:
                 del told["index"]
-        rows.append(Row(name=_row_name(table.name, told), cells=_cells(told)))
+        rows.append(Row(name=name, cells=_cells(told)))
     return tuple(rows)
 
 

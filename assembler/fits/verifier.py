@@ -166,11 +166,18 @@ def hdu_problems(hdu: Hdu, data_sum: int) -> list[str]:
     data_sum : int
         What its data unit sums up to.
     """
-    name, told = hdu.extname or f"HDU {hdu.index}", _datasum(hdu)
-    problems = [f"{name}: DATASUM is {told}, that of the data is {data_sum}"] if told != data_sum else []
-    if (hdu.header_sum + data_sum) % 0xFFFFFFFF or hdu.record("CHECKSUM") is None:
-        problems.append(f"{name}: CHECKSUM does not fit the HDU")
-    return problems
+    return [f"{hdu.extname or f'HDU {hdu.index}'}: {fault}" for fault in checksum_faults(hdu, data_sum)]
+
+
+def checksum_faults(hdu: Hdu, data_sum: int) -> tuple[str, ...]:
+    """Say the same without the HDU's name."""
+    told = _datasum(hdu)
+    fits = not (hdu.header_sum + data_sum) % 0xFFFFFFFF and hdu.record("CHECKSUM") is not None
+    faults = (
+        f"DATASUM is {told}, that of the data is {data_sum}" if told != data_sum else "",
+        "" if fits else "CHECKSUM does not fit the HDU",
+    )
+    return tuple(fault for fault in faults if fault)
 
 
 def opens_with_cfitsio(sub: SubFits) -> bool:

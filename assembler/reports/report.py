@@ -192,7 +192,8 @@ def _csv_rows(account: Plain) -> str:
         missing = " ".join(f"{origin}:{reason}" for origin, reason in one["missing"].items())
         name = one["first"] if one["frame"] is None else one["frame"]
         counted = [one["findings"].get(severity, 0) for severity in ("error", "warning")]
-        rows.append((night, name, one["state"], one["version"], one["l0"], *counted, missing, one["reason"]))
+        why = one["reason"] or ("" if one["diff"] is None or one["diff"]["same"] else one["diff"]["summary"])
+        rows.append((night, name, one["state"], one["version"], one["l0"], *counted, missing, why))
     for first, last in account["gaps"]:
         rows.append((night, f"{first}-{last}", "gap", "", "", "", "", "", "no sub-FITS has these frames"))
     for stray in account["strays"]:

@@ -19,11 +19,12 @@ from assembler.core.instrument import Instrument
 from assembler.core.plan import OWN_TABLES, Plan, Source, conclude
 from assembler.core.units import file_units, plan_units
 from assembler.errors import AssemblerError, TelemetryError
-from assembler.fits.data import digest_of, sum_data
+from assembler.fits.data import digest_of
 from assembler.fits.pace import Pace, at_once
-from assembler.service.compared_data import Data, data_now, data_of_two, datum_of, span_of
+from assembler.service.compared_data import Data, data_now, data_of_two, datum_of, faults_of
 from assembler.service.finder import Found
 from assembler.service.former_history import Remembered, recorded_history
+from assembler.service.journal_l0s import exposure_of
 from assembler.service.pipeline import plan_exposure, without_closed
 from assembler.service.reader import snapshot_instants
 from assembler.service.recorded import Recording, read_recording, recorded_corrections, recorded_found
@@ -50,6 +51,8 @@ class Making:
         Where the L0 is to be.
     version : str
         Of the assembler.
+    now : int
+        When it would be made, as DATE tells [ns].
     """
 
     found: Found
@@ -57,6 +60,7 @@ class Making:
     corrections: Sequence[Correction]
     directory: Path
     version: str
+    now: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,26 +142,27 @@ def compare_with_now(path: Path, now: Making, *, replay: bool = False, pace: Pac
     live = Remembered(now.history) if now.history else None
     same_yaml = recording.text("YAMLSHA") == instrument.digest != ""
     former = recorded_history(path, recording, None if same_yaml else live)
-    digests, then, data = data_now(recording, now.found.subs, pace)
     subs = {name: replace(sub, digest=digest_of(sub, pace)) for name, sub in now.found.subs.items()}
-    new = _Side(making=replace(now, found=replace(now.found, subs=subs), history=former if replay else live), data=data)
-    final = _plan(new)
+    making = replace(now, found=replace(now.found, subs=subs), history=former if replay else live)
+    final = _planned(making)
     lost = [f for f in final.findings if f.code == "history-unavailable"]
     if lost and not any(f.code == "history-unavailable" for f in recording.findings):
         raise TelemetryError(f"{lost[0].message}; {'name the keyword history with --history' if replay else 'nothing was compared'}")
-    old = _recorded_side(recording, instrument, former, then)
-    if not _says_the_same(recording, old, now.corrections):
-        corrections = recorded_corrections(instrument, recording)
-        old = replace(old, making=replace(old.making, corrections=corrections))
-    else:
-        old = replace(old, making=replace(old.making, corrections=now.corrections))
+    places = {(h.data.origin, h.data.hdu): h.name for h in final.hdus if isinstance(h.data, Source)}
+    compared = data_now(recording, subs, places, pace)
+    then, data = compared.sides
+    new = _Side(making=making, data=data)
+    old = _as_far_as_told(_recorded_side(recording, instrument, former, then), new)
+    same = _says_the_same(recording, old, now.corrections)
+    corrections = now.corrections if same else recorded_corrections(instrument, recording)
+    old = replace(old, making=replace(old.making, corrections=corrections, now=now.now))
     first = _of_making((recording.text("FAVER"), now.version), (recording.text("YAMLSHA"), instrument.digest))
-    units = file_units(recording.found.hdus, recording.tables, digests)
-    wanted = _units(new, final)
+    units = file_units(recording.found.hdus, recording.tables, compared.digests[0], faults_of(recording, compared.totals[0], pace))
+    wanted = _units(new, _concluded(final, data))
     stages = [Stage(units=units), *_stages(old, new, first)]
     stages.append(Stage(units=wanted, cause=stages[-1].cause or first))
     changes = explain_changes(compare_units(units, wanted), stages)
-    return Comparison(path=str(path), against="what would be made now", changes=_blamed(changes, _damaged(recording)))
+    return Comparison(path=str(path), against="what would be made now", changes=_blamed(changes, units))
 
 
 def compare_l0s(path: Path, other: Path, instrument: Instrument) -> Comparison:
@@ -166,32 +171,36 @@ def compare_l0s(path: Path, other: Path, instrument: Instrument) -> Comparison:
     Raises
     ------
     InputError
-        When one is no L0.
+        When one is no L0 of this instrument.
     """
     mine, theirs = read_recording(path), read_recording(other)
-    digests, others, then, data = data_of_two(mine, theirs)
+    for recording in (mine, theirs):
+        exposure_of(recording.found, instrument)
+    compared = data_of_two(mine, theirs)
     sides = []
-    for one, recording, told in ((path, mine, then), (other, theirs, data)):
-        side = _recorded_side(recording, instrument, recorded_history(one, recording, None), told)
+    for one, recording, data in zip((path, other), (mine, theirs), compared.sides, strict=True):
+        side = _recorded_side(recording, instrument, recorded_history(one, recording, None), data)
         sides.append(replace(side, making=replace(side.making, corrections=recorded_corrections(instrument, recording))))
-    old, new = sides
+    old, new = _as_far_as_told(sides[0], sides[1]), _as_far_as_told(sides[1], sides[0])
     first = _of_making(*((mine.text(keyword), theirs.text(keyword)) for keyword in ("FAVER", "YAMLSHA")))
-    ends = [file_units(r.found.hdus, r.tables, d) for r, d in ((mine, digests), (theirs, others))]
+    told = [(r, d, faults_of(r, totals)) for r, d, totals in zip((mine, theirs), compared.digests, compared.totals, strict=True)]
+    ends = [file_units(r.found.hdus, r.tables, digests, faults) for r, digests, faults in told]
     stages = [Stage(units=ends[0]), *_stages(old, new, first, recorded=_asked_alike(mine, theirs)), Stage(units=ends[1], cause=first)]
-    whole = [file_units(r.found.hdus, r.tables, d, sums=True) for r, d in ((mine, digests), (theirs, others))]
+    whole = [file_units(r.found.hdus, r.tables, digests, faults, sums=True) for r, digests, faults in told]
     changes = explain_changes(compare_units(*whole), stages)
-    return Comparison(path=str(path), against=str(other), changes=_blamed(changes, _damaged(mine) | _damaged(theirs)))
+    return Comparison(path=str(path), against=str(other), changes=_blamed(changes, (*ends[0], *ends[1])))
 
 
-def _damaged(recording: Recording) -> set[str]:
-    """Return the tables of the L0 that do not sum up to what it says: what they tell is no record any more."""
-    tables = [h for h in recording.found.hdus if h.extname in OWN_TABLES]
-    return {h.extname for h in tables if str(h.value("DATASUM")).strip() != str(sum_data(span_of(recording, h)))}
+def _blamed(changes: Sequence[Change], units: Collection[Unit]) -> tuple[Change, ...]:
+    """Return changes without a cause that a table would tell which does not sum up to what the L0 says: that is no record any more.
 
-
-def _blamed(changes: Sequence[Change], damaged: Collection[str]) -> tuple[Change, ...]:
-    """Return changes without a cause that a damaged table would tell."""
-    return tuple(replace(c, causes=(UNEXPLAINED,)) if c.part == "row" and c.hdu in damaged else c for c in changes)
+    No ingredient makes a checksum that does not fit. It follows where something of its HDU is told as unexplained.
+    """
+    damaged = {u.name for u in units if u.name in OWN_TABLES and any(fault.startswith("DATASUM") for fault in u.faults)}
+    blamed = [replace(c, causes=(UNEXPLAINED,)) if c.part == "checksum" or (c.part == "row" and c.hdu in damaged) else c for c in changes]
+    told = {c.hdu for c in blamed if UNEXPLAINED in c.causes and c.part != "checksum"}
+    follows = [c.part == "checksum" and c.hdu in told and c.keyword in ("CHECKSUM", "DATASUM") for c in blamed]
+    return tuple(replace(c, expected=True, causes=()) if so else c for c, so in zip(blamed, follows, strict=True))
 
 
 def _of_making(versions: tuple[str, str], digests: tuple[str, str]) -> str:
@@ -258,6 +267,19 @@ def _differs(origin: str, old: _Side, new: _Side) -> bool:
     return any(old.data.get((origin, h.index)) != new.data.get((origin, h.index)) for h in one.hdus)
 
 
+def _as_far_as_told(one: _Side, other: _Side) -> _Side:
+    """Return what an L0 was made of; a sub-FITS whose SHA-256 it does not tell, as older versions did not, has that of its like."""
+    found = one.making.found
+    subs = dict(found.subs)
+    for name, sub in found.subs.items():
+        like = other.making.found.subs.get(name)
+        if not sub.digest and like:
+            there = replace(sub, digest=like.digest, path=like.path)  # wherever it was
+            if not _differs(name, replace(one, making=replace(one.making, found=replace(found, subs={name: there}))), other):
+                subs[name] = replace(sub, digest=like.digest)
+    return replace(one, making=replace(one.making, found=replace(found, subs=subs)))
+
+
 def _told_of(sub: SubFits) -> tuple[object, ...]:
     """Return what an L0 tells of a sub-FITS, its data apart."""
     return printable_text(sub.path), sub.compressed, sub.trailing, sub.digest, [(h.images, h.blank_padding, h.clean_fill) for h in sub.hdus]
@@ -311,10 +333,18 @@ def _asked_alike(one: Recording, other: Recording) -> bool:
 
 def _plan(side: _Side) -> Plan:
     """Plan an L0, with what its data tell."""
-    making = side.making
-    plan = plan_exposure(making.found, making.history, making.directory, corrections=making.corrections, version=making.version, now=0)
+    return _concluded(_planned(side.making), side.data)
+
+
+def _planned(making: Making) -> Plan:
+    return plan_exposure(
+        making.found, making.history, making.directory, corrections=making.corrections, version=making.version, now=making.now
+    )
+
+
+def _concluded(plan: Plan, data: Data) -> Plan:
     sources = {h.name: h.data for h in plan.hdus if isinstance(h.data, Source)}
-    sums = {name: datum_of(side.data, source).total for name, source in sources.items()}
+    sums = {name: datum_of(data, source).total for name, source in sources.items()}
     return conclude(plan, {name: sums.get(name, 0) for name in plan.expected}, {})
 
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 from assembler.core.instants import unix_seconds
 from assembler.core.samples import Aggregate, Sample
 from assembler.core.tables import Table
-from assembler.errors import TelemetryError
+from assembler.errors import InputError, TelemetryError
 from assembler.service.recorded import Recording
 from assembler.service.replay import RecordedHistory
 from assembler.telemetry.history import History
@@ -28,15 +28,19 @@ def recorded_history(path: Path, recording: Recording, now: History | None) -> H
 
     Raises
     ------
-    TelemetryError
-        When TELEMETRY is not as an assembler writes it.
+    InputError
+        When TELEMETRY, or a time of the L0, is not as an assembler writes it.
     """
     failed = [f.message.rpartition("; ")[0] for f in recording.findings if f.code == "history-unavailable"]
     if failed:
         return _Failed(failed[0])
     if any(f.code == "no-history" for f in recording.findings):
         return None
-    return _Former(RecordedHistory(path), recording.tables["TELEMETRY"], now)
+    try:
+        recorded = RecordedHistory(path)
+    except TelemetryError as error:  # no server is away: it is the L0 that cannot be read
+        raise InputError(str(error), path=str(path)) from error
+    return _Former(recorded, recording.tables["TELEMETRY"], now)
 
 
 class Remembered:

@@ -179,8 +179,10 @@ def make_exposure(task: Task, order: Order, history: Patience | None, pace: Pace
     try:
         found = find_paths(order.instrument, dict(task.paths), task.missing, task.frame)
         lent = history.exposure() if history else None
-        making = Making(found=found, history=lent, corrections=order.corrections, directory=order.out, version=order.version)
-        return (_compare if order.dry else _assemble)(task, making, order, pace)
+        making = Making(
+            found=found, history=lent, corrections=order.corrections, directory=order.out, version=order.version, now=order.clock()
+        )
+        return _compare(task, making, pace) if order.dry else _assemble(task, making, order, pace)
     except AssemblerError as error:
         return failed_result(task, as_line(error), error.exit_code)
     except OSError as error:  # such as an L0 that another assembler gave another name meanwhile
@@ -221,10 +223,11 @@ def _assemble(task: Task, making: Making, order: Order, pace: Pace) -> Result:
     )
 
 
-def _compare(task: Task, making: Making, order: Order, pace: Pace) -> Result:
+def _compare(task: Task, making: Making, pace: Pace) -> Result:
     """Tell what would become of an exposure, and write nothing."""
-    now = order.clock()
-    plan = plan_exposure(making.found, making.history, making.directory, corrections=making.corrections, version=making.version, now=now)
+    plan = plan_exposure(
+        making.found, making.history, making.directory, corrections=making.corrections, version=making.version, now=making.now
+    )
     path = Path(task.l0) if task.l0 else making.directory / plan.filename
     told = _told(plan.findings)
     if not is_there(path.parent, path.name):

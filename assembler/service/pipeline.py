@@ -285,7 +285,7 @@ def _make(
     if difference is None:
         return Outcome(path=path, plan=concluded, made=False, version=standing.version, written=standing.written)
     if reason is None:
-        told = f"{path} exists and is not what would be made now; an L0 is never overwritten"
+        told = f"{path} exists and is not what would be made now; --supersede REASON makes the next version, an L0 is never overwritten"
         raise TakenError(told, path=str(path), difference=str(difference)) from difference
     if _is_of_another(path, plan):
         told = f"{path} is the L0 of another exposure, and is not superseded by this one; one of them tells wrong times"

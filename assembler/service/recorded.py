@@ -17,7 +17,7 @@ from assembler.core.ledger import LedgerRow, read_ledger
 from assembler.core.plan import OWN_TABLES
 from assembler.core.tables import Table
 from assembler.core.versions import SUPERSEDED
-from assembler.errors import ConfigurationError
+from assembler.errors import ConfigurationError, InputError
 from assembler.fits.blocks import data_length, padded, scan, scan_primary
 from assembler.service.finder import Found, find_night, find_paths, fitting_files
 from assembler.service.journal_l0s import exposure_of
@@ -53,8 +53,11 @@ class Recording:
 
     @cached_property
     def sources(self) -> tuple[Delivered, ...]:
-        """What each sub-FITS was, as CARDS tells it."""
-        return next((read_delivered(h.images) for h in self.found.hdus if h.extname == "CARDS"), ())
+        """What each sub-FITS was, as CARDS tells it; nothing where its header is another one than was written."""
+        hdu = next((h for h in self.found.hdus if h.extname == "CARDS"), None)
+        if hdu is None or (hdu.header_sum + _datasum(hdu)) % _ALL_ONES:
+            return ()
+        return read_delivered(hdu.images)
 
     @cached_property
     def extensions(self) -> dict[tuple[str, int], Hdu]:
@@ -71,8 +74,7 @@ class Recording:
     def datasum(self, origin: str, hdu: int) -> int:
         """Return what a data unit of a sub-FITS summed up to, as the L0 tells; 0 where it had no data."""
         extension = self.extensions.get((origin, hdu))
-        told = str(extension.value("DATASUM") if extension else "0").strip()
-        return int(told) if told.isdecimal() and len(told) <= 10 else 0
+        return _datasum(extension) if extension else 0
 
 
 def read_recording(path: Path) -> Recording:
@@ -121,15 +123,23 @@ def find_again(instrument: Instrument, path: Path, night: Path | None) -> Found:
     ConfigurationError
         When nobody says which night.
     InputError
-        When it is no L0 of this instrument, or there is no such night.
+        When it is no L0 of this instrument, or there is no such night, or none of its sub-FITS is there.
     """
     primary = scan_primary(str(path))
     exposure = exposure_of(primary, instrument)
     if night is None:
         raise ConfigurationError(f"{path}: name the night that its sub-FITS are in with --night; they were in {exposure.night}")
     if exposure.frame is not None:
-        return find_night(instrument, night, exposure.frame)
-    values = primary.hdus[0].values()
+        found = find_night(instrument, night, exposure.frame)
+    else:
+        found = _find_named(instrument, night, primary.hdus[0].values())
+    if not found.subs and not found.missing:
+        raise InputError(f"{night}: has no sub-FITS of {path}; name the night that they are in with --night", path=str(path))
+    return found
+
+
+def _find_named(instrument: Instrument, night: Path, values: Mapping[str, Value]) -> Found:
+    """Find sub-FITS by the names that an L0 tells; its primary has these values."""
     named = {o.name: str(values.get(o.file_card) or "").rsplit("/", 1)[-1] for o in instrument.origins}
     there = {
         o.name: [p for p, _ in fitting_files(o, night) if printable_text(os.path.basename(p)) == named[o.name]] for o in instrument.origins
@@ -167,6 +177,11 @@ def recorded_corrections(instrument: Instrument, recording: Recording) -> tuple[
     """Return corrections that do to the recorded sub-FITS and history what was done to them."""
     told = [f for f in recording.findings if f.code == "corrected"]
     return (*_of_cards(recording.ledger, told), *_of_telemetry(instrument, recording, told))
+
+
+def _datasum(hdu: Hdu) -> int:
+    told = str(hdu.value("DATASUM") or "0").strip()
+    return int(told) if told.isdecimal() and len(told) <= 10 else 0
 
 
 def _sub_fits(origin: Origin, rows: Sequence[LedgerRow], recording: Recording) -> SubFits:

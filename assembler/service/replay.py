@@ -37,12 +37,12 @@ class RecordedHistory:
             self.instants = snapshot_instants(found)
             self._recorded = recorded(own_table(found, "TELEMETRY"), self.instants)
             codes = {row[0] for row in own_table(found, "FINDINGS").rows}
+            told = [found.hdus[0].value(keyword) for keyword in ("DATE-BEG", "DATE-END")]
+            self.interval = tuple(parse_iso(t) for t in told if isinstance(t, str))
         except (InputError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise TelemetryError(f"{path}: holds no telemetry to replay: {error}") from error
         if codes & {"no-history", "history-unavailable"}:
             raise TelemetryError(f"{path}: was made without telemetry, so there is none to replay")
-        told = [found.hdus[0].value(keyword) for keyword in ("DATE-BEG", "DATE-END")]
-        self.interval = tuple(parse_iso(t) for t in told if isinstance(t, str))
         self._times = {name: [s.time for s in samples] for name, samples in self._recorded.samples.items()}
 
     @property

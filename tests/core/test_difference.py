@@ -43,6 +43,11 @@ def test_of_any_two_headers_the_changes_make_the_one_of_the_other(old, new):
     assert apply_changes(old, compare_cards(old, new)) == new
 
 
+def test_of_a_card_that_was_renamed_the_old_one_is_told_first():
+    a, b, c, d = (write_card(k, "1") for k in "ABCD")
+    assert [(x.kind, x.keyword) for x in compare_cards([a, b, c], [a, d, c])] == [("removed", "B"), ("added", "D")]
+
+
 def test_a_card_elsewhere_has_moved():
     a, b, c = (write_card(k, "1") for k in "ABC")
     (change,) = compare_cards([a, b, c], [b, c, a])

@@ -8,10 +8,12 @@ import os
 import pytest
 from reports_results import ORIGINS, failed, made, survey
 
+from assembler.core.difference import Change
 from assembler.errors import ConfigurationError, OutputError
 from assembler.reports.accounts import bad_night_account, night_account
 from assembler.reports.report import open_reports, told_command
 from assembler.reports.tally import Tally
+from assembler.service.comparison import Comparison
 
 OVERALL = {"assembler": "1.0", "instrument": "KPF", "command": "assembler night x", "begun": "2024-04-22T08:00:00", "ended": "later"}
 
@@ -53,6 +55,18 @@ def test_csv_has_a_row_for_each_exposure_gap_stray_and_night_that_was_none(tmp_p
     rows = list(csv.DictReader(io.StringIO((tmp_path / "r.csv").read_text())))
     assert [row["state"] for row in rows] == [*["failed", "made", "gap", "gap", "stray"] * 2, "failed"]
     assert rows[0]["reason"] == "'=no room"  # a spreadsheet takes it for text
+
+
+def test_csv_tells_of_an_exposure_that_differs_by_which_causes(tmp_path):
+    change = Change(kind="changed", part="data", hdu="RED_AMP1", old=("1",), new=("2",), causes=("the sub-FITS of red",))
+    differing = Comparison(path="a.fits", against="now", changes=(change,))
+    same = Comparison(path="b.fits", against="now", changes=())
+    results = [made(8, state="same", comparison=same), made(9, state="differs", comparison=differing)]
+    with open_reports(str(tmp_path / "r.csv"), printed=False) as reports:
+        reports.add(night_account(survey(), results, ORIGINS))
+        reports.conclude(OVERALL | {"summary": Tally().plain()})
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "r.csv").read_text())))
+    assert [row["reason"] for row in rows[:2]] == ["", "1 difference: 1 by the sub-FITS of red"]
 
 
 def test_a_run_that_is_stopped_leaves_what_was_there(tmp_path):

@@ -3,17 +3,24 @@
 import itertools
 import os
 import re
+import tempfile
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import click
 import kpf_night
 import pytest
 from conftest import ROOT
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from assembler.changes import change_lines
 from assembler.core.corrections import Correction
 from assembler.errors import ConfigurationError, InputError, TelemetryError
 from assembler.fits.blocks import scan
+from assembler.fits.sums import word_sum
+from assembler.fits.writer import render_header
 from assembler.instruments import read_instrument
 from assembler.service.comparison import Making, compare_l0s, compare_with_now
 from assembler.service.finder import find_given, find_night
@@ -69,17 +76,21 @@ class Night:
         path = self.files[origin]
         aside = path.with_name("aside")
         path.rename(aside)
-        yield
-        aside.rename(path)
+        try:
+            yield
+        finally:
+            aside.rename(path)
 
     @contextmanager
     def edited(self, origin: str, edit):
         path = self.files[origin]
         before, status = path.read_bytes(), path.stat()
         path.write_bytes(edit(before))
-        yield
-        path.write_bytes(before)
-        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+        try:
+            yield
+        finally:
+            path.write_bytes(before)
+            os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +104,27 @@ def one_card_more(content: bytes) -> bytes:
     header, rest = content[:end], content[end:]
     assert rest[80:160].isspace()
     return header[:320] + b"NEWCARD =                   42 / put in later".ljust(80) + header[320:] + rest[:80] + rest[160:]
+
+
+def rewritten(content: bytes, edit, *, summed: bool = False) -> bytes:
+    """Return FITS content whose HDUs, each a list of cards and its data, were edited; sums stay as they were, or are made anew."""
+    pieces, start = [], 0
+    for hdu in scan_bytes(content):
+        pieces.append(([image.encode("latin-1") for image in hdu.images], content[hdu.offset : hdu.offset + hdu.length]))
+        start = hdu.offset + hdu.length
+    edit(pieces)
+    if summed:
+        apart = [[card.decode() for card in cards if not card.startswith((b"CHECKSUM", b"DATASUM "))] for cards, _ in pieces]
+        return b"".join(render_header(cards, word_sum(d)) + d for cards, (_, d) in zip(apart, pieces, strict=True)) + content[start:]
+    headers = [b"".join(cards) + b"END".ljust(80) for cards, _ in pieces]
+    return b"".join(h + b" " * (-len(h) % 2880) + d for h, (_, d) in zip(headers, pieces, strict=True)) + content[start:]
+
+
+def scan_bytes(content: bytes):
+    with tempfile.NamedTemporaryFile(suffix=".fits") as file:
+        file.write(content)
+        file.flush()
+        return scan(file.name).hdus
 
 
 SINCE = {
@@ -154,6 +186,61 @@ def test_a_pixel_that_is_another_one_by_now_is_told_where_it_is(made):
     assert change.new[0].endswith("1 byte differs, byte 0")
 
 
+def test_an_hdu_that_a_sub_fits_has_more_is_one_hdu_with_its_cards_and_changes_none_behind_it(made):
+    def put_first(hdus):
+        cards, data = hdus[1]
+        hdus.insert(1, ([card.replace(b"'AMP1    '", b"'EXTRA   '") for card in cards], data[::-1]))
+
+    with made.without("red"), made.edited("green", lambda c: rewritten(c, put_first)):
+        own = [c for c in compare_with_now(made.l0, made.making()).changes if not c.expected]
+    assert {c.causes for c in own} == {("the sub-FITS of green",)}
+    assert {c.kind for c in own} == {"added", "changed"}
+    assert [(c.hdu, c.keyword) for c in own if c.kind == "changed"] == [("CARDS", "SIZE1"), ("CARDS", "SHA1")]
+    assert [c.hdu for c in own if c.part == "HDU"] == ["GREEN_EXTRA"]
+    assert {c.keyword.rpartition(" ")[0] for c in own if c.hdu == "CARDS" and c.part == "row"} == {"green HDU 1"}
+
+
+def test_hdus_of_a_sub_fits_in_another_order_have_their_data_all_the_same(made):
+    with made.without("red"), made.edited("green", lambda c: rewritten(c, lambda hdus: hdus.insert(1, hdus.pop()))):
+        own = [c for c in compare_with_now(made.l0, made.making()).changes if not c.expected]
+    assert {c.hdu for c in own} == {"CARDS"}
+    assert {c.causes for c in own} == {("the sub-FITS of green",)}
+
+
+def test_what_an_older_l0_does_not_tell_of_its_sub_fits_is_no_change_of_theirs(made, tmp_path):
+    def strip(hdus):
+        cards = hdus[-2][0]
+        cards[:] = [card for card in cards if not re.match(rb"(ORIGIN|FILE|SIZE|SHA)\d", card)]
+
+    older = tmp_path / made.l0.name
+    older.write_bytes(rewritten(made.l0.read_bytes(), strip, summed=True))
+    with made.without("red"):
+        causes = {c for change in compare_with_now(older, made.making(version="2")).changes for c in change.causes}
+        assert causes == {"the assembler's version"}
+        with made.edited("green", one_card_more):
+            found = compare_with_now(older, made.making(version="2"))
+    of_green = {c.keyword for c in found.changes if "the sub-FITS of green" in c.causes}
+    assert of_green == {"GRNEWCA", "green HDU 0 NEWCARD", "SHA1"}
+    back = compare_l0s(made.l0, older, made.making().found.instrument)
+    assert back.causes.keys() == {"unexplained"}
+
+
+@pytest.mark.parametrize("keyword", [b"DATASUM", b"SHA1   "])
+def test_a_card_that_somebody_changed_speaks_for_no_other_sub_fits(made, tmp_path, keyword):
+    def change(hdus):
+        cards = hdus[1][0] if keyword == b"DATASUM" else hdus[-2][0]
+        place = next(n for n, card in enumerate(cards) if card.startswith(keyword))
+        cards[place] = keyword.ljust(8) + b"= '12345'".ljust(72)
+
+    edited = tmp_path / made.l0.name
+    edited.write_bytes(rewritten(made.l0.read_bytes(), change))
+    instrument = made.making().found.instrument
+    with made.without("red"):
+        told = [compare_l0s(edited, made.l0, instrument), compare_l0s(made.l0, edited, instrument), compare_with_now(edited, made.making())]
+    assert {cause for found in told for cause in found.causes} <= {"unexplained"}
+    assert all(found.causes for found in told[:2])
+
+
 def test_what_a_file_has_beside_its_cards_and_data_is_its_own_cause(made):
     with made.without("red"), made.edited("ca_hk", lambda c: c + b"more"):
         found = compare_with_now(made.l0, made.making())
@@ -173,6 +260,55 @@ def test_what_was_changed_in_the_l0_itself_is_explained_by_nothing(made, tmp_pat
         found = compare_with_now(edited, made.making())
     own = [(c.part, c.hdu, c.keyword, c.causes) for c in found.changes if not c.expected]
     assert own == [("card", "PRIMARY", "AIRMASS", ("unexplained",)), ("data", "CA_HK", "", ("unexplained",))]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_no_byte_of_an_l0_is_another_one_unseen_and_nobody_else_is_blamed(made, data):
+    """Where the L0 is refused, the diff tells of something: in cards, data, checksums, fill, and behind the end."""
+    content = bytearray(made.l0.read_bytes())
+    hdus = scan(str(made.l0)).hdus
+    hdu = data.draw(st.sampled_from(hdus))
+    header = hdu.offset - 2880 * (-(-80 * (len(hdu.images) + 1) // 2880))
+    end = header + 80 * (len(hdu.images) + 1)
+    kinds = {"card": (header, end - 80), "data": (hdu.offset, hdu.offset + hdu.length), "behind END": (end, hdu.offset)}
+    first, behind = data.draw(st.sampled_from([span for span in kinds.values() if span[0] < span[1]]))
+    content[data.draw(st.integers(first, behind - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    with made.without("red"), tempfile.TemporaryDirectory() as directory:
+        damaged = Path(directory) / made.l0.name
+        damaged.write_bytes(content)
+        try:
+            found = [compare_with_now(damaged, made.making()), compare_l0s(damaged, made.l0, made.making().found.instrument)]
+        except InputError:
+            return
+        for told in found:
+            assert any("unexplained" in causes for causes in told.causes)
+            others = [change for change in told.changes if change.causes and change.causes != ("unexplained",)]
+            assert all((change.part, change.hdu) == ("card", "PRIMARY") for change in others)  # such as FAVER and OUTDIR: who knows
+
+
+def test_an_l0_whose_times_are_no_times_is_no_record(made, tmp_path):
+    damaged = tmp_path / made.l0.name
+    damaged.write_bytes(made.l0.read_bytes().replace(b"DATE-BEG= '2024-04", b"DATE-BEG= '2024m04"))
+    with made.without("red"), pytest.raises(InputError, match="holds no telemetry to replay: '2024m04"):
+        compare_with_now(damaged, made.making())
+
+
+def test_bytes_behind_an_l0_and_its_checksums_are_told_apart_from_what_the_yaml_changed(made, tmp_path):
+    padded = bytearray(made.l0.read_bytes() + b"more")
+    hdu = scan(str(made.l0)).hdus[0]
+    padded[hdu.offset - 1] = ord("x")
+    damaged = tmp_path / made.l0.name
+    damaged.write_bytes(padded)
+    with made.without("red"):
+        found = compare_with_now(damaged, made.making(yaml=RENAMED))
+    assert found.causes == {"YAML": 3, "unexplained": 2}
+    told = [line for line in map(click.unstyle, change_lines(found)) if "YAML" not in line]
+    place = told.index("PRIMARY; unexplained: was the L0 changed?")
+    assert told[place + 1] == "  - CHECKSUM does not fit the HDU"
+    assert told[-2:] == ["FINDINGS; unexplained: was the L0 changed?", "  - 4 bytes after the last HDU"]
+    same = compare_l0s(damaged, damaged, made.making().found.instrument)
+    assert not same.changes
 
 
 def test_a_damaged_table_of_the_l0_is_no_record_of_what_it_was_made_of(made, tmp_path):

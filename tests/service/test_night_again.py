@@ -63,8 +63,8 @@ def test_a_changed_yaml_is_told_as_that_with_its_cards(again, night, tmp_path):
         assert diff["causes"] == {"YAML": 3}
         changes = [(c["kind"], c["hdu"], c["keyword"]) for c in diff["changes"] if not c["expected"]]
         assert changes == [
-            ("added", "PRIMARY", "GRACFNEW"),
             ("removed", "PRIMARY", "GRACFSUM"),
+            ("added", "PRIMARY", "GRACFNEW"),
             ("changed", "CARDS", "green HDU 0 ACFMD5"),
         ]
     assert state(tmp_path / "out") == before
