@@ -46,7 +46,8 @@ _MOST_LINES = 40
 def run() -> int:
     """Run the command line; return its exit code."""
     try:
-        result = command.main(standalone_mode=False, prog_name="assembler")
+        colour = False if os.environ.get("NO_COLOR") else None  # None: where a terminal shows it
+        result = command.main(standalone_mode=False, prog_name="assembler", color=colour)
     except AssemblerError as error:
         click.echo(f"assembler: {console.one_line(str(error))}", err=True)
         return error.exit_code

@@ -1,7 +1,12 @@
 """`assembler diff`: what people read, what programs get, and its exit codes."""
 
+import contextlib
 import json
+import os
+import pty
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,6 +45,24 @@ def test_what_differs_is_told_by_hdu_and_cause(call, l0, night, history_url, oth
         GOLDEN.write_text(text, encoding="ascii")
     assert text == GOLDEN.read_text(encoding="ascii")
     assert code == 1
+
+
+@pytest.mark.parametrize(("setting", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])
+def test_a_terminal_gets_colours_unless_it_is_told_otherwise(l0, tmp_path, setting, coloured):
+    changed = tmp_path / l0.name
+    changed.write_bytes(l0.read_bytes().replace(b"time zone", b"TIME ZONE", 1))
+    mine, theirs = pty.openpty()
+    words = [sys.executable, "-m", "assembler", "diff", str(l0), "--against", str(changed)]
+    screen = {name: value for name, value in os.environ.items() if name != "NO_COLOR"} | setting
+    with subprocess.Popen(words, stdout=theirs, stderr=subprocess.DEVNULL, cwd=ROOT, env=screen):
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # the end of a terminal
+            while part := os.read(mine, 65_536):
+                shown += part
+        os.close(mine)
+    assert b"TIME ZONE" in shown
+    assert (b"\x1b[3" in shown) == coloured
 
 
 def test_programs_get_every_change_whole(call, l0, night, history_url, other_yaml):
