@@ -6,17 +6,23 @@ is not safe, and importing everything anew in each takes longer than many an exp
 
 import os
 import signal
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import suppress
-from multiprocessing import forkserver, get_context, parent_process
+from multiprocessing import forkserver, get_context, parent_process, resource_tracker
 from multiprocessing.connection import Connection, wait
 from threading import Thread
 from typing import Generic, TypeVar
 
+from assembler.errors import OutputError
+
 _ATTEMPTS = 2
 _AHEAD = 2
 """How many things a process is given at a time: one in hand, and the next, so that it does not wait while the parent tells of the last."""
+
+_PAUSES = (0.01, 0.1, 1.0)
+"""How long until it is tried once more to begin a process [s]."""
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """What stops a program; a terminal, and whoever ends a group, sends it to all processes, and what it means is the parent's business."""
@@ -34,11 +40,21 @@ def begin_server(imported: Sequence[str] = ()) -> None:
     ----------
     imported : sequence of str
         Modules that it imports, so that no process has to.
+
+    Raises
+    ------
+    OutputError
+        When the system does not let it be begun.
     """
-    forkserver.set_forkserver_preload(list(imported))
+    if imported:  # a server that has to be begun once more gets what the first one had
+        forkserver.set_forkserver_preload(list(imported))
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)  # from its first moment on
     try:
+        resource_tracker.ensure_running()  # which allows two of them again; begun by the server's beginning, it would just before that
+        signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
         forkserver.ensure_running()
+    except OSError as error:
+        raise OutputError(f"no process can be begun: {error}; one process, --jobs 1, needs no other (or see $TMPDIR)") from error
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
@@ -60,8 +76,12 @@ def work_in_processes(
         Is called once in each process, before its first thing.
     work : callable
         Is called with each thing, in one of the processes.
+
+    Raises
+    ------
+    OutputError
+        When the system has no process for it.
     """
-    begin_server()
     rest, again = iter(things), deque[_Job[Thing]]()
     workers: dict[Connection, _Worker[Thing, Answer]] = {}
     done: list[tuple[Thing, Answer | None]] = []
@@ -76,7 +96,14 @@ def work_in_processes(
                     if len(worker.jobs) == room and (job := next_job()):
                         worker.give(job)
                 while room == 0 and len(workers) < count and (job := next_job()):
-                    worker = _Worker[Thing, Answer](begin, work)
+                    try:
+                        worker = _begun(begin, work)
+                    except OutputError:
+                        if not workers:
+                            raise
+                        again.append(job)
+                        count = len(workers)  # with so many it goes on
+                        break
                     workers[worker.connection] = worker
                     worker.give(job)
             yield from done  # now that nobody waits for it
@@ -119,12 +146,13 @@ class _Worker(Generic[Thing, Answer]):
     """A process, as its parent has it; the first of its jobs is the one in hand."""
 
     def __init__(self, begin: Callable[[], None], work: Callable[[Thing], Answer]) -> None:
+        begin_server()  # unless it is there
         context = get_context("forkserver")
         self.jobs = deque[_Job[Thing]]()
         self.connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, begin, work))
-        self._process.start()
-        theirs.close()
+        with theirs:
+            self._process = context.Process(target=_serve, args=(theirs, begin, work))
+            self._process.start()
 
     def give(self, job: _Job[Thing]) -> None:
         """Give it something to do; if it is no more, that is seen when its answer is waited for."""
@@ -136,6 +164,16 @@ class _Worker(Generic[Thing, Answer]):
         """Wait for its end, which closing the connection brings about."""
         self.connection.close()
         self._process.join()
+
+
+def _begun(begin: Callable[[], None], work: Callable[[Thing], Answer]) -> _Worker[Thing, Answer]:
+    for pause in (*_PAUSES, 0.0):
+        try:
+            return _Worker(begin, work)
+        except (EOFError, OSError) as error:  # the server was killed this moment, or the system is short of what that takes
+            reason = str(error)
+        time.sleep(pause)
+    raise OutputError(f"no process can be begun: {reason}")
 
 
 def _serve(connection: Connection, begin: Callable[[], None], work: Callable[[Thing], Answer]) -> None:

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from functools import partial
 from pathlib import Path
@@ -82,21 +83,77 @@ def test_what_is_under_way_is_finished_when_it_is_stopped_and_nothing_more_is_be
     assert len(begun) <= 5  # one answer, no more than two under way then, and two more that were given
 
 
-def test_processes_end_with_their_parent_when_that_is_killed(tmp_path):
-    program = f"""
-from functools import partial
-from pathlib import Path
-from test_processes import nothing, pass_through
-from assembler.service.processes import work_in_processes
-if __name__ == "__main__":
-    list(work_in_processes(range(2), 2, nothing, partial(pass_through, Path({str(tmp_path)!r}))))
-"""
-    script = tmp_path / "parent.py"
-    script.write_text(program)
+def server_of(_number: int) -> int:
+    """Tell which process this one was forked from."""
+    return os.getppid()
+
+
+def begin_parent(here: Path, program: str, **streams: int) -> subprocess.Popen[str]:
+    """Run a program that may use what this module has, in a session of its own."""
+    script = here / "parent.py"
+    script.write_text(
+        "import os, signal\nfrom functools import partial\nfrom pathlib import Path\nfrom test_processes import *\n"
+        f"from assembler.service.processes import begin_server\nHERE = Path({str(here)!r})\nif __name__ == '__main__':\n"
+        + textwrap.indent(textwrap.dedent(program), "    ")
+    )
     paths = os.pathsep.join((str(Path(__file__).parent), str(Path(__file__).parents[2])))
-    reading, writing = os.pipe()  # each descendant has its end of it, until it ends
     environment = {**os.environ, "PYTHONPATH": paths}
-    with subprocess.Popen([sys.executable, str(script)], stderr=writing, env=environment) as parent:
+    return subprocess.Popen([sys.executable, str(script)], env=environment, start_new_session=True, text=True, **streams)
+
+
+def test_what_a_terminal_sends_to_all_stops_neither_the_server_nor_the_processes(tmp_path):
+    """Neither while the server imports what it has to, nor later; what it means is the parent's business."""
+    program = """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: None)
+    begin_server(["numpy", "astropy.io.fits"])
+    servers = set()
+    for _ in range(2):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            os.killpg(0, number)
+        servers |= {server for _, server in work_in_processes(range(4), 2, nothing, server_of)}
+    print(len(servers))
+    """
+    with begin_parent(tmp_path, program, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as parent:
+        assert parent.communicate() == ("1\n", "")
+        assert parent.returncode == 0
+
+
+def test_a_server_that_is_killed_is_begun_once_more_and_signals_stop_that_one_neither(tmp_path):
+    program = """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: None)
+    servers = set()
+    for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGTERM):
+        told = {server for _, server in work_in_processes(range(4), 2, nothing, server_of)}
+        servers |= told
+        if number == signal.SIGKILL:
+            os.kill(told.pop(), number)
+        else:
+            os.killpg(0, number)
+    print(len(servers))
+    """
+    with begin_parent(tmp_path, program, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as parent:
+        assert parent.communicate() == ("2\n", "")
+
+
+def test_where_there_is_no_room_for_so_many_processes_it_is_done_by_fewer(tmp_path):
+    program = """
+    import resource
+    begin_server()
+    room = len(os.listdir("/proc/self/fd"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (room + 12, room + 12))
+    told = list(work_in_processes(range(40), 30, nothing, double))
+    print(len(told), 1 <= len({process for _, (_, process) in told}) < 30)
+    """
+    with begin_parent(tmp_path, program, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as parent:  # Python's server tells of it
+        assert parent.communicate()[0] == "40 True\n"
+
+
+def test_processes_end_with_their_parent_when_that_is_killed(tmp_path):
+    program = "list(work_in_processes(range(2), 2, nothing, partial(pass_through, HERE)))"
+    reading, writing = os.pipe()  # each descendant has its end of it, until it ends
+    with begin_parent(tmp_path, program, stderr=writing) as parent:
         os.close(writing)
         for number in range(2):
             until(tmp_path / f"begun{number}")
