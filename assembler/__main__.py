@@ -7,12 +7,33 @@ import sys
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
-from assembler.cli import run
-
 
 def main() -> None:
     """Run a command and exit with its code."""
-    sys.exit(run())
+    _complete_streams()
+    try:
+        from assembler.cli import run
+
+        code = run()
+    except KeyboardInterrupt:  # before, or after, there was anything to stop
+        code = 130
+    sys.exit(code)
+
+
+def _complete_streams() -> None:
+    """Have standard output and standard error lead somewhere, if they are closed.
+
+    Otherwise the next file that is opened, be it an L0, would be the one that whoever tells of errors writes to.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free, which is this one
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - as long as the program
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
 
 
 if __name__ == "__main__":

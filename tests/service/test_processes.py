@@ -73,6 +73,63 @@ def test_things_are_taken_as_they_are_needed():
     assert len(taken) <= 5 + 2 * 2
 
 
+def hold(here: Path, number: int) -> int:
+    """Have something half done until the end of time, and remove it on the way out, unless nobody may say when that is."""
+    half = here / f"half{number}"
+    half.touch()
+    try:
+        until(here / "never")
+    except KeyboardInterrupt:
+        if (here / "deaf").exists():
+            (here / f"heard{number}").touch()
+            until(here / "never")
+        raise
+    finally:
+        half.unlink()
+    return number
+
+
+def test_what_is_under_way_is_answered_when_it_is_over_and_nothing_more_is_begun(tmp_path):
+    over = []
+    answers = work_in_processes(range(99), 2, nothing, partial(pass_through, tmp_path), lambda: bool(over))
+    (tmp_path / "on").touch()
+    told = [number for number, _ in (next(answers), next(answers))]
+    (tmp_path / "on").unlink()
+    over.append("from now on")
+    (tmp_path / "on").touch()
+    told += [number for number, _ in answers]
+    begun, done = ({int(path.name.removeprefix(start)) for path in tmp_path.glob(f"{start}*")} for start in ("begun", "done"))
+    assert set(told) == begun == done
+    assert len(told) == len(set(told)) < 10
+
+
+def test_when_it_is_over_before_it_begins_nothing_is_done(tmp_path):
+    assert list(work_in_processes(range(9), 2, nothing, partial(pass_through, tmp_path), lambda: True)) == []
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("deaf", [False, True])
+def test_an_interrupt_has_what_is_under_way_given_up_and_one_more_kills_who_does_not_listen(tmp_path, deaf):
+    program = """
+    try:
+        list(work_in_processes(range(9), 2, nothing, partial(hold, HERE)))
+    except KeyboardInterrupt:
+        print("stopped")
+    """
+    if deaf:
+        (tmp_path / "deaf").touch()
+    with begin_parent(tmp_path, program, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as parent:
+        for number in range(2):
+            until(tmp_path / f"half{number}")
+        os.killpg(parent.pid, signal.SIGINT)
+        if deaf:
+            for number in range(2):
+                until(tmp_path / f"heard{number}")
+            os.killpg(parent.pid, signal.SIGINT)
+        assert parent.communicate() == ("stopped\n", "")
+    assert bool(list(tmp_path.glob("half*"))) == deaf
+
+
 def test_what_is_under_way_is_finished_when_it_is_stopped_and_nothing_more_is_begun(tmp_path):
     answers = work_in_processes(range(9), 2, nothing, partial(pass_through, tmp_path))
     (tmp_path / "on").touch()
