@@ -16,7 +16,7 @@ from assembler import console
 from assembler.errors import ConfigurationError, OutputError
 from assembler.reports.accounts import bad_night_account, left_night_account, night_account
 from assembler.reports.report import JSON, Report, Reports, form_of, open_reports, told_command
-from assembler.reports.tally import Tally
+from assembler.reports.tally import STATES, Tally
 from assembler.service.survey import Stray
 
 OVERALL = {"assembler": "1.0", "instrument": "KPF", "command": "assembler night x", "begun": "2024-04-22T08:00:00", "ended": "later"}
@@ -143,3 +143,61 @@ def test_no_password_is_told():
     words = ["assembler", "night", "x", "--history", "influx2://me:secret@host/org", "--history=postgresql://h/d?password=secret"]
     assert "secret" not in told_command(words)
     assert told_command(["a", "--history", "sqlite:///h.db"]) == "a --history sqlite:///h.db"
+
+
+RESULTS = st.lists(
+    st.builds(
+        lambda state, errors, warnings, size, lost: (
+            failed(1, f"no room for {lost}")
+            if state == "failed"
+            else made(1, state=state, size=size, findings={"error": errors, "warning": warnings}, missing={"red": "absent"} if lost else {})
+        ),
+        st.sampled_from(STATES),
+        st.integers(0, 3),
+        st.integers(0, 3),
+        st.integers(0, 10**9),
+        st.booleans(),
+    ),
+    max_size=6,
+)
+
+
+@given(st.lists(st.tuples(RESULTS, st.integers(0, 5)), min_size=1, max_size=3))
+def test_the_three_forms_agree_and_their_counts_add_up(nights):
+    tally, accounts = Tally(nights=True), []
+    for number, (results, left) in enumerate(nights):
+        night = f"/data/{number}"
+        told = [replace(result, task=task(frame, night)) for frame, result in enumerate(results)]
+        there = survey(night, gaps=((20, 20 + number),))
+        tally.add_night(there, told, left)
+        accounts.append(night_account(there, told, ORIGINS, left))
+    reports = {name: Report(form_of(name), io.BytesIO()) for name in ("r.json", "r.csv", "r.html")}
+    overall = OVERALL | {"summary": tally.plain()}
+    overall["overview"] = [{"night": a["night"], "summary": a["summary"]} for a in accounts]
+    texts = {}
+    for name, report in reports.items():
+        for account in accounts:
+            report.add(account)
+        texts[name] = "".join(report.parts(overall))
+
+    told, page = json.loads(texts["r.json"]), texts["r.html"]
+    rows = list(csv.DictReader(io.StringIO(texts["r.csv"])))
+    results = [result for results, _ in nights for result in results]
+    exposures = [one for night in told["nights"] for one in night["exposures"]]
+    for state in STATES:
+        count = sum(result.state == state for result in results)
+        assert told["summary"]["states"][state] == count == sum(night["summary"]["states"][state] for night in told["nights"])
+        assert sum(one["state"] == state for one in exposures) == sum(row["state"] == state for row in rows) == count
+        assert page.count(f'<td class="state {state}">') == count
+    assert told["summary"]["exposures"] == len(results)
+    for severity in ("error", "warning"):
+        count = told["summary"]["findings"][severity]
+        assert count == sum(one["findings"].get(severity, 0) for one in exposures)
+        assert count == sum(int(row[f"{severity}s"] or 0) for row in rows)
+    assert told["summary"]["bytes"] == sum(result.size for result in results)
+    assert told["summary"]["frames_missing"] == sum(last - first + 1 for night in told["nights"] for first, last in night["gaps"])
+    assert sum(row["state"] == "gap" for row in rows) == len(nights)
+    assert told["summary"]["strays"] == sum(row["state"] == "stray" for row in rows) == page.count("x.fits</td>")
+    assert told["summary"]["left"] == sum(left for _, left in nights)
+    assert sum(row["state"] == "left" for row in rows) == sum(left > 0 for _, left in nights)
+    assert sum(failure["count"] for failure in told["summary"]["failures"]) == told["summary"]["states"]["failed"]
