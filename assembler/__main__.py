@@ -1,6 +1,7 @@
 """Run the command line: ``assembler`` or ``python -m assembler``."""
 
 import os
+import signal
 import sys
 
 # Both only make the start quicker: nothing here multiplies matrices, and no plugin of pydantic is wanted.
@@ -17,6 +18,8 @@ def main() -> None:
         code = run()
     except KeyboardInterrupt:  # before, or after, there was anything to stop
         code = 130
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # one more is no news while Python takes itself apart
     sys.exit(code)
 
 
