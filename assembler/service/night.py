@@ -159,10 +159,14 @@ def make_night(
                 _Worker.history.close()
                 _Worker.history = None
         return
-    results = work_in_processes(tasks, jobs, partial(_begin, order), _make, is_over)
+    left = dict.fromkeys(tasks)
+    results = work_in_processes(tuple(left), jobs, partial(_begin, order), _make, is_over)
     try:
         for task, result in results:
+            del left[task]
             yield result or failed_result(task, "its process was killed, twice; run again", 4)
+    except OutputError as error:  # no process can be begun any more; later there may be room
+        yield from (failed_result(task, f"{error}; run again", error.exit_code) for task in left)
     finally:
         results.close()
 

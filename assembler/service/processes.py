@@ -219,7 +219,7 @@ def _begun(begin: Callable[[], None], work: Callable[[Thing], Answer]) -> _Worke
         try:
             return _Worker(begin, work)
         except (EOFError, OSError) as error:  # the server was killed this moment, or the system is short of what that takes
-            reason = str(error)
+            reason = getattr(error, "strerror", None) or str(error)
         time.sleep(pause)
     raise OutputError(f"no process can be begun: {reason}")
 

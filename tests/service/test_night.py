@@ -9,6 +9,7 @@ import os
 import pty
 import random
 import re
+import resource
 import shlex
 import signal
 import struct
@@ -24,6 +25,7 @@ import pytest
 
 from assembler.fits.blocks import scan
 from assembler.service.night import Order, make_night
+from assembler.service.processes import begin_server
 from assembler.service.reader import verify_l0
 from assembler.service.survey import survey_night
 from assembler.telemetry import sqlite
@@ -130,18 +132,45 @@ def test_an_exposure_whose_process_is_killed_is_tried_once_more_and_the_others_a
     assert {(result.state, result.exit_code, result.reason) for result in results} == {(state, code, reason)}
 
 
+def test_where_no_process_can_be_begun_that_is_why_each_exposure_failed(kpf, tmp_path):
+    night = kpf_night.make_night(tmp_path, exposures=3, shape=(4, 4))
+    order = Order(
+        instrument=kpf,
+        corrections=(),
+        out=tmp_path / "out",
+        opening=None,
+        patience=1.0,
+        supersede=None,
+        pacing=None,
+        version="test",
+        clock=time.time_ns,
+    )
+    tasks = survey_night(kpf, night.directory).tasks
+    begin_server()
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    os.close(free := os.dup(0))  # the first number that no file has
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, before[1]))
+        results = list(make_night(order, tasks, 2))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert [result.task for result in results] == list(tasks)
+    assert {(r.state, r.exit_code, r.reason) for r in results} == {("failed", 4, "no process can be begun: Too many open files; run again")}
+    assert [result.state for result in make_night(order, tasks, 2)] == ["made"] * 3
+
+
 @pytest.mark.parametrize("jobs", [1, 2])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_stopped_it_leaves_nothing_half_reports_what_was_done_and_goes_on_when_it_is_run_again(recorded, tmp_path, number, jobs):
     """The pace leaves it seconds to do; the second night is not begun."""
     (tmp_path / "later").mkdir()
     words = command(recorded, tmp_path / "out", tmp_path / "later", "--jobs", jobs, "--max-mb-s", 1, "--report", tmp_path / "r.json")
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True) as process:
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0, cwd=ROOT, start_new_session=True) as process:
         told = process.stdout.readline()
         os.killpg(process.pid, number)
         rest, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    paths = (told + rest).split()
+    paths = (told + rest).decode().split()
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(os.path.basename(path) for path in paths)
     check(tmp_path / "out", len(paths))
     report = json.loads((tmp_path / "r.json").read_text())
@@ -150,7 +179,7 @@ def test_stopped_it_leaves_nothing_half_reports_what_was_done_and_goes_on_when_i
     assert summary["exposures"] == summary["states"]["made"] == len(paths)
     assert summary["left"] == night["summary"]["left"] == 12 - len(paths) > 0
     assert (summary["nights_left"], later["summary"]["nights_left"], summary["exit_code"]) == (1, 1, 130)
-    lines = [line for line in err.splitlines() if line]
+    lines = [line for line in err.decode().splitlines() if line]
     assert lines[0].startswith("stopping when what is in hand is finished")
     assert lines[-2].endswith(f"stopped with {12 - len(paths)} exposures and 1 night left; run again to go on")
     assert lines[-1] == "assembler: stopped"
