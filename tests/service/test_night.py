@@ -214,14 +214,15 @@ def test_where_nobody_takes_what_is_told_the_night_is_made_nonetheless(recorded,
     check(tmp_path / "out", 12)
 
 
-def test_it_outlives_its_terminal_where_nohup_says_so(recorded, tmp_path):
+def test_it_outlives_its_terminal_where_sighup_is_ignored_as_nohup_has_it(recorded, tmp_path):
     mine, theirs = pty.openpty()
-    words = ["nohup", "setsid", "--wait", *command(recorded, tmp_path / "out", "--jobs", 1)]
+    words = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh", *command(recorded, tmp_path / "out", "--jobs", 1)]
     screen = os.environ | {"TERM": "xterm"}
     with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=theirs, cwd=ROOT, env=screen) as process:
         os.close(theirs)
-        assert os.read(mine, 1)
+        assert os.read(mine, 1)  # of the bar
         os.close(mine)
+        process.send_signal(signal.SIGHUP)
     assert process.returncode == 0
     check(tmp_path / "out", 12)
 
