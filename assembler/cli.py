@@ -5,7 +5,6 @@ assembled; 4 output or storage failed; 5 a keyword history cannot be opened or f
 """
 
 import os
-import sys
 import time
 from contextlib import suppress
 from importlib import import_module
@@ -26,6 +25,7 @@ from assembler.options import (
     OUT,
     PATIENCE,
     RECORD,
+    STOPPED,
     find_inputs,
     lent_history,
     lent_recorder,
@@ -49,20 +49,20 @@ def run() -> int:
         colour = False if os.environ.get("NO_COLOR") else None  # None: where a terminal shows it
         result = command.main(standalone_mode=False, prog_name="assembler", color=colour)
     except AssemblerError as error:
-        click.echo(f"assembler: {console.one_line(str(error))}", err=True)
+        console.say(f"assembler: {error}")
         return error.exit_code
     except click.ClickException as error:
         error.show()
         return 2
     except click.Abort:
-        click.echo("assembler: stopped", err=True)
-        return 130
+        console.say("assembler: stopped")
+        return STOPPED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        console.give_up_output()
         return 0
     except OSError as error:  # a disk that is full, behind standard output
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        click.echo(f"assembler: {console.one_line(str(error))}", err=True)
+        console.give_up_output()
+        console.say(f"assembler: {error}")
         return 4
     return result if isinstance(result, int) else 0
 

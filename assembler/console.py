@@ -2,8 +2,10 @@
 
 import json
 import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import click
 
@@ -30,7 +32,64 @@ class Saying(Silent):
         """Say an event in one line."""
         if event in self._texts:
             told = {name: "; ".join(value) if isinstance(value, list) else value for name, value in fields.items()}
-            click.echo(one_line(self._texts[event].format(**told)), err=True)
+            say(self._texts[event].format(**told))
+
+
+class _Heedless:
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+class Results:
+    """Standard output of a command whose work is worth more than telling of it: it goes on where nobody takes that any more.
+
+    ``exit_code`` is 4 where a disk did not take it, and 0 where a reader has read enough.
+    """
+
+    def __init__(self) -> None:
+        self.exit_code = 0
+        self._is_taken = True
+
+    def __call__(self, text: str, *, nl: bool = True) -> None:
+        """Write text, as long as it is taken; that it is no more is said once."""
+        if not self._is_taken:
+            return
+        try:
+            click.echo(text, nl=nl)
+        except OSError as error:
+            self._is_taken = False
+            self.exit_code = 0 if isinstance(error, BrokenPipeError) else OutputError.exit_code
+            give_up_output()
+            say(f"standard output takes no more ({error.strerror}); the work goes on without")
+
+
+def give_up_output() -> None:
+    """Let standard output, which fails, lead nowhere, so that what is left in its buffer fails nobody."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+def say(text: str) -> None:
+    """Say something in one line on standard error; where nobody takes it, it is lost, and nothing else is."""
+    click.echo(one_line(text), file=heedless(sys.stderr))
+
+
+def heedless(stream: IO[str]) -> IO[str]:
+    """Return a stream without which the work goes on: what it does not take, such as a terminal that was closed, is lost."""
+    return cast("IO[str]", _Heedless(stream))
 
 
 def print_plan(planned: "Plan") -> None:
@@ -112,7 +171,7 @@ def write_report(path: "Path", parts: Iterable[str]) -> None:
     OutputError
         When it cannot be written.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft = path.with_name(f".{os.urandom(8).hex()}.report")  # which is short, however long the name is
     try:
         try:
             with draft.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
@@ -122,6 +181,8 @@ def write_report(path: "Path", parts: Iterable[str]) -> None:
             draft.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
+    except OutputError as error:
+        raise OutputError(f"{path}: cannot be written: {error}") from error
 
 
 def span(length: int) -> str:

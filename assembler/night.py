@@ -21,6 +21,8 @@ from assembler.options import (
     INSTRUMENT,
     JSON,
     RECORD,
+    STOPPED,
+    Stop,
     duration,
     lent_recorder,
     load_corrections,
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
     from assembler.service.announcer import Announcer
     from assembler.service.night import Order, Result
     from assembler.service.recorder import Recorder
-    from assembler.service.survey import Task
+    from assembler.service.survey import Survey, Task
 
 Told = TypeVar("Told")
 
@@ -47,11 +49,14 @@ _IMPORTED = ("assembler.__main__", "assembler.service.night", "assembler.service
 _MOST_CHANGES = 100
 """Of what differs in an exposure; a report tells how many more there are, and `assembler diff` tells all."""
 
+_MOST_MB_S = 1_000_000
+"""More than any disk does."""
+
 PROCESSES = click.option(
     "--jobs", type=click.IntRange(min=1), metavar="N", help="Processes side by side [default: the processors there are]."
 )
 PACE = click.option(
-    "--max-mb-s", type=click.IntRange(min=1), metavar="N", help="Copy, and compare, no more than N MB/s, all processes together."
+    "--max-mb-s", type=click.IntRange(1, _MOST_MB_S), metavar="N", help="Copy, and compare, no more than N MB/s, all processes together."
 )
 SCHEDULER = click.option(
     "--scheduler", metavar="URL", help="Let the workers of a Dask cluster do it: tcp://HOST:PORT or tls://HOST:PORT of its scheduler."
@@ -113,7 +118,8 @@ def night(
 ) -> int:
     """Make the L0 of every exposure of a night, or of many, and print their paths.
 
-    An L0 that is there and would come out the same is left alone, so a night that was stopped goes on when it is run again. One
+    An L0 that is there and would come out the same is left alone, so a night that was stopped goes on when it is run again: Ctrl-C lets
+    what is in hand be finished, and a second one does not. One
     that differs is refused, with what differs, unless --supersede tells why it is to be replaced. One exposure that fails stops no
     other. The exit code is that of the worst; of --diff it is 1 where anything would be written.
 
@@ -175,36 +181,51 @@ def night(
         l0s=lru_cache(maxsize=1)(lambda out: l0s_in(out, instrument)),  # nights that share a directory ask once
         jobs=most,
         rate=max_mb_s * 1e6 if max_mb_s is not None else None,
+        results=console.Results(),
         paths=not as_json,
         tally=Tally(nights=len(directories) > 1),
     )
     with (
-        stopped_by_signals(),
+        stopped_by_signals() as stop,
         announcing(receivers, instrument.name) as announcer,
         open_reports(report, printed=as_json) as reports,
         lent_recorder(store) as recorder,
-        _makers(scheduler) as make,
+        _makers(scheduler, stop) as make,
     ):
-        all_nights = batch(make=make, announcer=announcer, recorder=recorder)
-        for directory in directories:
-            reports.add(_make(all_nights, directory))
-        _tell_summary(all_nights.tally)
-        reports.conclude(_overall(all_nights, begun))
-    return all_nights.tally.exit_code
+        all_nights = batch(make=make, stop=stop, announcer=announcer, recorder=recorder)
+        with stop.patient():
+            for directory in directories:
+                reports.add(_make(all_nights, directory))
+            _tell_summary(all_nights.tally)
+            if all_nights.tally.exposures or not stop.asked:
+                reports.conclude(_overall(all_nights, begun), all_nights.results)
+        if stop.asked:
+            raise KeyboardInterrupt
+    return max(all_nights.tally.exit_code, all_nights.results.exit_code)
 
 
 @contextmanager
-def _makers(scheduler: str | None) -> "Iterator[Callable[[Order, Sequence[Task], int], Generator[Result, None, None]]]":
-    """Lend what makes the exposures of a night: so many processes of this machine, or the workers of a cluster."""
+def _makers(scheduler: str | None, stop: Stop) -> "Iterator[Callable[[Order, Sequence[Task], int], Generator[Result, None, None]]]":
+    """Lend what makes the exposures of a night until that is to stop: so many processes of this machine, or the workers of a cluster."""
     if scheduler is None:
         from assembler.service.night import make_night
 
-        yield make_night
+        yield lambda order, tasks, jobs: make_night(order, tasks, jobs, lambda: stop.asked)
         return
     from assembler.service.cluster import connect
 
-    with connect(scheduler, _say) as cluster:
-        yield lambda order, tasks, _: cluster.make_night(order, tasks)
+    with connect(scheduler, console.say) as cluster:
+
+        def make_there(order: "Order", tasks: "Sequence[Task]", _jobs: int) -> "Generator[Result, None, None]":
+            with closing(cluster.make_night(order, tasks)) as making:
+                while True:
+                    with stop.at_once():  # no answer may come for long
+                        result = next(making, None)
+                    if result is None:
+                        return
+                    yield result
+
+        yield make_there
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,44 +242,70 @@ class _Batch:
     make: "Callable[[Order, Sequence[Task], int], Generator[Result, None, None]]"
     jobs: int
     rate: float | None
+    results: console.Results
     paths: bool
     tally: "Tally"
+    stop: Stop
     announcer: "Announcer | Nobody"
     recorder: "Recorder | None"
 
 
 def _make(batch: _Batch, directory: str) -> dict[str, Any]:
     """Make the L0s of a night, and return what came of it, of which nothing is kept here."""
-    from assembler.fits.pace import Pacer
-    from assembler.reports.accounts import bad_night_account, night_account
-    from assembler.reports.progress import show_progress
-    from assembler.service.survey import choose, survey_night
+    from assembler.reports.accounts import bad_night_account, left_night_account, night_account
 
+    out = batch.out if batch.out is not None else Path(directory) / batch.instrument.output
     try:
-        survey = survey_night(batch.instrument, Path(directory))
+        with batch.stop.at_once():
+            survey = _survey(batch, directory, out)
+            batch.announcer.catch_up(out)
     except AssemblerError as error:  # it was there when the command began; the other nights go on
-        _say(str(error))
+        console.say(str(error))
         batch.tally.add_bad_night(directory, str(error), error.exit_code)
         return bad_night_account(directory, str(error), error.exit_code)
+    except KeyboardInterrupt:
+        batch.tally.nights_left += 1
+        return left_night_account(directory)
+    results: list[Result] = []
+    try:
+        _make_exposures(batch, survey, out, results)
+    except KeyboardInterrupt:
+        if batch.stop.insisted:
+            raise
+    left = len(survey.tasks) - len(results)
+    batch.tally.add_night(survey, results, left)
+    return night_account(survey, results, [origin.name for origin in batch.instrument.origins], left)
+
+
+def _survey(batch: _Batch, directory: str, out: Path) -> "Survey":
+    """Return what of a night is to be made, with the L0s that are there."""
+    from assembler.service.survey import choose, survey_night
+
+    survey = survey_night(batch.instrument, Path(directory))
     if not (survey.tasks or survey.strays):
-        _say(f"{directory}: there is no sub-FITS of {batch.instrument.name} here")
+        console.say(f"{directory}: there is no sub-FITS of {batch.instrument.name} here")
     survey = choose(survey, batch.choice)
     if batch.shard is not None:
         mine = tuple(task for task in survey.tasks if batch.shard.has(os.path.basename(task.night), task.label))
         survey = replace(survey, tasks=mine)
-    out = batch.out if batch.out is not None else Path(directory) / batch.instrument.output
-    batch.announcer.catch_up(out)
     there = batch.l0s(out)
     l0s = ((task, there.get(task.name(batch.instrument).key, ())) for task in survey.tasks)
     tasks = (replace(task, l0=paths[0], others=paths[1:]) if paths else task for task, paths in l0s)
-    survey = replace(survey, tasks=tuple(task for task in tasks if not (batch.only_missing and task.l0)))
-    batch.tally.add_survey(survey)
+    return replace(survey, tasks=tuple(task for task in tasks if not (batch.only_missing and task.l0)))
+
+
+def _make_exposures(batch: _Batch, survey: "Survey", out: Path, results: "list[Result]") -> None:
+    """Make the L0s of what was chosen, tell of each, and add what came of it to the results."""
+    from assembler.fits.pace import Pacer
+    from assembler.reports.progress import show_progress
+
     jobs = min(batch.jobs, max(1, len(survey.tasks)))
     pacing = partial(Pacer, batch.rate / jobs, time.monotonic_ns, time.sleep) if batch.rate is not None else None
-    results = []
     making = batch.make(batch.order(out=out, pacing=pacing), survey.tasks, jobs)
-    with show_progress(directory, len(survey.tasks), paths=batch.paths, clock=time.monotonic_ns) as tell, closing(making):
+    told = batch.results if batch.paths else None
+    with show_progress(survey.night, len(survey.tasks), out=told, clock=time.monotonic_ns) as tell, closing(making):
         for result in making:
+            results.append(_as_kept(result))
             if result.written:
                 batch.announcer.published(
                     Path(result.path),
@@ -267,11 +314,8 @@ def _make(batch: _Batch, directory: str) -> dict[str, Any]:
                     replaced=Path(result.replaced) if result.replaced else None,
                 )
             tell(result)
-            batch.tally.add(result)
             if batch.recorder and result.path:
                 batch.recorder.add(Path(result.path), batch.instrument)
-            results.append(_as_kept(result))
-    return night_account(survey, results, [origin.name for origin in batch.instrument.origins])
 
 
 def _as_kept(result: "Result") -> "Result":
@@ -308,20 +352,23 @@ def _read(option: str, read: "Callable[[str], Told]", text: str | None) -> "Told
 
 
 def _directories(nights: Sequence[str]) -> list[str]:
-    """Return the nights, each once; that one of them is not there is told before anything is done."""
-    directories = list(dict.fromkeys(os.path.abspath(told) for told in nights))
+    """Return the nights, each once, by whatever names it is told; that one is not there is told before anything is done."""
+    directories: dict[tuple[int, int], str] = {}
     wrong = []
-    for directory in directories:
+    for told in nights:
+        directory = os.path.abspath(told)
         try:
-            os.scandir(directory).close()
+            os.scandir(told).close()  # as it is told: nothing, as of a variable that is not set, is not where we are
+            there = os.stat(directory)
+            directories.setdefault((there.st_dev, there.st_ino), directory)
         except (FileNotFoundError, NotADirectoryError):
-            wrong.append(f"{directory}: there is no such directory")
+            wrong.append(f"{directory if told else repr(told)}: there is no such directory")
         except (OSError, ValueError) as error:
             wrong.append(f"{directory}: cannot be read: {getattr(error, 'strerror', None) or error}")
     if wrong:
         more = f" (and {len(wrong) - 5} more)" if len(wrong) > 5 else ""
         raise InputError(f"{'; '.join(wrong[:5])}{more}; nothing was done")
-    return directories
+    return list(directories.values())
 
 
 def _overall(batch: _Batch, begun: int) -> dict[str, Any]:
@@ -335,14 +382,10 @@ def _overall(batch: _Batch, begun: int) -> dict[str, Any]:
         "command": told_command(["assembler", *sys.argv[1:]]),
         "begun": format_iso(begun // 10**9 * 10**9, digits=0),
         "ended": format_iso(time.time_ns() // 10**9 * 10**9, digits=0),
-        "summary": batch.tally.plain(),
+        "summary": batch.tally.plain() | ({"exit_code": STOPPED} if batch.stop.asked else {}),
     }
 
 
 def _tell_summary(tally: "Tally") -> None:
     for line in (*tally.troubles(), tally.line()):
-        _say(line)
-
-
-def _say(text: str) -> None:
-    click.echo(console.one_line(text), err=True)
+        console.say(line)

@@ -4,7 +4,7 @@ import os
 import re
 import signal
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -52,6 +52,9 @@ JOURNAL = click.option(
     help="What the watcher remembers, on a local disk [default: l0-assembler/INSTRUMENT.sqlite in $XDG_STATE_HOME or ~/.local/state].",
 )
 
+STOPPED = 130
+"""Exit code of a command that was stopped by a signal."""
+
 _OF_RECORDS = {
     "records_wait": "its record has to wait: {reason}",
     "record_refused": "{path} is not recorded: {reason}",
@@ -81,16 +84,63 @@ def default_journal(name: str, environ: Mapping[str, str], home: Path) -> Path:
     return directory / "l0-assembler" / f"{re.sub('[^A-Za-z0-9_.-]', '_', name)}.sqlite"
 
 
+class Stop:
+    """Whether signals asked the program to stop, and whether the first one ends it wherever it is."""
+
+    def __init__(self) -> None:
+        self._asked = 0
+        self._most = 0
+
+    @property
+    def asked(self) -> bool:
+        """Whether there was one."""
+        return self._asked > 0
+
+    @property
+    def insisted(self) -> bool:
+        """Whether there was one more, after which nothing is to be begun or finished."""
+        return self._asked > 1
+
+    def ask(self, _number: int, _frame: FrameType | None) -> None:
+        """Do what a signal asks for."""
+        self._asked += 1
+        if self._asked > self._most:
+            raise KeyboardInterrupt
+        with suppress(OSError):  # and not through a stream, which may be in the middle of a write
+            line = b"stopping when what is in hand is finished; it is given up when that is asked for again\n"
+            os.write(2, (b"\n" if os.isatty(2) else b"") + line)  # a terminal has a bar there
+
+    @contextmanager
+    def patient(self) -> Iterator[None]:
+        """Let the first signal be looked after later; the next one ends the program."""
+        yield from self._bearing(1)
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Let the first signal end what is done here, even if it was there before."""
+        if self.asked:
+            raise KeyboardInterrupt
+        yield from self._bearing(0)
+
+    def _bearing(self, most: int) -> Iterator[None]:
+        before, self._most = self._most, most
+        try:
+            yield
+        finally:
+            self._most = before
+
+
 @contextmanager
-def stopped_by_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the program as Ctrl-C does, so that nothing half done stays behind."""
+def stopped_by_signals() -> Iterator[Stop]:
+    """Let SIGTERM and SIGHUP end the program as Ctrl-C does, so that nothing half done stays behind.
 
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP)}
+    One that is ignored already, as nohup has it, stays ignored.
+    """
+    stop = Stop()
+    numbers = [n for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) != signal.SIG_IGN]
+    before = {number: signal.signal(number, stop.ask) for number in numbers}
     try:
-        yield
+        yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -14,12 +14,10 @@ if TYPE_CHECKING:
 Plain = dict[str, Any]
 
 
-def night_account(survey: "Survey", results: Iterable["Result"], origins: Sequence[str]) -> Plain:
-    """Return what came of a night."""
+def night_account(survey: "Survey", results: Iterable["Result"], origins: Sequence[str], left: int = 0) -> Plain:
+    """Return what came of a night, and how many of its exposures were left since it was stopped."""
     tally, told = Tally(), sorted(results, key=_in_order)
-    tally.add_survey(survey)
-    for result in told:
-        tally.add(result)
+    tally.add_night(survey, told, left)
     return {
         "night": survey.night,
         "summary": tally.plain(),
@@ -36,6 +34,17 @@ def bad_night_account(night: str, reason: str, exit_code: int) -> Plain:
     """Return what came of a night that could not be looked at."""
     tally = Tally()
     tally.add_bad_night(night, reason, exit_code)
+    return _without_exposures(night, tally, reason)
+
+
+def left_night_account(night: str) -> Plain:
+    """Return what is told of a night that was not looked at, since it was stopped before."""
+    tally = Tally()
+    tally.nights_left = 1
+    return _without_exposures(night, tally, "")
+
+
+def _without_exposures(night: str, tally: Tally, reason: str) -> Plain:
     empty: Plain = {"origins": [], "exposures": [], "gaps": [], "strays": [], "undated": []}
     return {"night": night, "summary": tally.plain(), **empty, "reason": reason}
 

@@ -36,7 +36,8 @@ def page_head(overall: Plain) -> str:
         f"<p>{_text(overall['instrument'])}, {_text(_short(overall['begun']))} to {_text(_short(overall['ended']))} UTC, "
         f"by L0 assembler {_text(overall['assembler'])}</p>\n"
         f"<p><code>{_text(overall['command'])}</code></p>\n</header>\n<main>\n"
-        f'<section id="summary">\n<h2>Summary</h2>\n{_tiles(summary)}{_troubles(summary)}{_overview(nights)}{_legend()}</section>\n'
+        f'<section id="summary">\n<h2>Summary</h2>\n{_stopped(summary)}{_tiles(summary)}{_troubles(summary)}'
+        f"{_overview(nights)}{_legend()}</section>\n"
     )
 
 
@@ -47,10 +48,11 @@ def page_section(account: Plain) -> str:
     parts.append(f'<p class="path">{_text(account["night"])}: {_text(_counted(summary))}</p>\n')
     if account["reason"]:
         parts.append(f'<p class="bad">{_mark("✗")} {_text(account["reason"])}</p>\n')
+    parts.append(_stopped(summary))
     if account["exposures"]:
         heads = ("Exposure", "State", "L0", *origins, "Findings")
         parts += [_table_begin("exposures", heads), *(_rows(one, origins) for one in account["exposures"]), "</table></div>\n"]
-    elif not account["reason"]:
+    elif not account["reason"] and not summary["stopped"]:
         parts.append("<p>No exposure.</p>\n")
     parts += [_gaps(account["gaps"]), _strays(account["strays"]), _undated(account["undated"]), "</section>\n"]
     return "".join(parts)
@@ -127,12 +129,19 @@ def _item(found: Mapping[str, str]) -> str:
     return f"<li>{code}{f' ({_text(about)})' if about else ''}: {_text(found['message'])}</li>"
 
 
+def _stopped(summary: Plain) -> str:
+    """Say outright that this is not all of it, where it is not."""
+    told = summary["stopped"]
+    return f'<p class="bad">{_mark("✗")} {_text(told[:1].upper() + told[1:])}.</p>\n' if told else ""
+
+
 def _tiles(summary: Plain) -> str:
     """Return the numbers that one looks for first."""
     numbers = [("exposures", summary["exposures"], "")]
     numbers += [(state, summary["states"][state], state) for state in STATES if summary["states"][state] or state == "failed"]
     numbers += [(_plural(s, summary["findings"][s]), summary["findings"][s], s) for s in ("error", "warning")]
     numbers += [("frames missing", summary["frames_missing"], "gap"), ("stray sub-FITS", summary["strays"], "gap")]
+    numbers += [("left", summary["left"], "gap")] if summary["left"] else []
     numbers += [("without a begin", summary["undated"], "gap")] if summary["undated"] else []
     tiles = [
         f'<div class="tile {kind if count else ""}"><dt>{_text(name)}</dt><dd>{_text(count)}</dd></div>' for name, count, kind in numbers

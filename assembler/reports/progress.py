@@ -14,6 +14,8 @@ from assembler.changes import change_lines
 from assembler.reports.tally import Tally
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from assembler.service.night import Result
 
 PAUSE = 30_000_000_000
@@ -26,7 +28,7 @@ Tell = Callable[["Result"], None]
 
 
 @contextmanager
-def show_progress(night: str, count: int, *, paths: bool, clock: Callable[[], int]) -> Iterator[Tell]:
+def show_progress(night: str, count: int, *, out: Callable[[str], None] | None, clock: Callable[[], int]) -> Iterator[Tell]:
     """Lend what tells of each exposure that is done; on the way out, say how far the night got.
 
     Parameters
@@ -34,19 +36,20 @@ def show_progress(night: str, count: int, *, paths: bool, clock: Callable[[], in
     night : str
     count : int
         How many exposures there are.
-    paths : bool
-        Whether the L0s' paths go to standard output.
+    out : callable or None
+        Writes a line to standard output, where the L0s' paths go; None: they are not told.
     clock : callable
         Tells a time that never goes back [ns].
     """
     so_far = Progress(night, count, clock)
-    if sys.stderr.isatty():
-        with _bar(so_far) as (above, coloured, advance):
-            plain = sys.stdout.isatty()
+    screen = _screen()
+    if screen is not None:
+        plain = sys.stdout.isatty()
+        with _bar(so_far, screen, whole=plain) as (above, coloured, advance):
 
             def tell_above(result: "Result") -> None:
-                _tell(result, (above if plain else click.echo) if paths else None, above)
-                _tell_changes(result, (coloured if plain else click.echo) if paths else None, coloured)
+                _tell(result, (above if plain else out) if out else None, above)
+                _tell_changes(result, (coloured if plain else out) if out else None, coloured)
                 so_far.add(result)
                 advance()
 
@@ -54,15 +57,25 @@ def show_progress(night: str, count: int, *, paths: bool, clock: Callable[[], in
         return
 
     def tell(result: "Result") -> None:
-        _tell(result, click.echo if paths else None, _say)
-        _tell_changes(result, click.echo if paths else None, partial(click.echo, err=True))
+        _tell(result, out, console.say)
+        _tell_changes(result, out, partial(click.echo, file=console.heedless(sys.stderr)))
         so_far.add(result)
         if so_far.is_due():
-            _say(so_far.line())
+            console.say(so_far.line())
 
     yield tell
     if so_far.done:
-        _say(so_far.line())
+        console.say(so_far.line())
+
+
+def _screen() -> "Console | None":
+    """Return standard error as a terminal that a bar may move on, if it is one."""
+    if not sys.stderr.isatty():
+        return None
+    from rich.console import Console
+
+    screen = Console(file=console.heedless(sys.stderr))
+    return screen if screen.is_terminal and not screen.is_dumb_terminal else None
 
 
 def _tell(result: "Result", out: Callable[[str], None] | None, say: Callable[[str], None]) -> None:
@@ -122,29 +135,36 @@ class Progress:
 
     def line(self) -> str:
         """Say how far it is."""
+        return f"{self.name}: {self.done} of {self.count} exposures, {self.pace()}, {self._time()}"
+
+    def short(self) -> str:
+        """Say the same in fewer words, those first that are worth most: a terminal may have room for those only."""
+        told = f"{console.visible(self.name)} {self.done}/{self.count}"
+        return f"{told}, {self._time()}, {self.pace()}" if self.done else told
+
+    def _time(self) -> str:
         elapsed = self._clock() - self._begun
         left = self.count - self.done
-        time = f"{console.span(elapsed * left // max(1, self.done))} left" if left else f"in {console.span(elapsed)}"
-        return f"{self.name}: {self.done} of {self.count} exposures, {self.pace()}, {time}"
+        return f"{console.span(elapsed * left // max(1, self.done))} left" if left else f"in {console.span(elapsed)}"
 
 
 @contextmanager
-def _bar(so_far: Progress) -> Iterator[tuple[Callable[[str], None], Callable[[str], None], Callable[[], None]]]:
-    """Show a bar; lend what prints a line above it, what prints one with colours of our own there, and what moves it."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+def _bar(
+    so_far: Progress, screen: "Console", *, whole: bool
+) -> Iterator[tuple[Callable[[str], None], Callable[[str], None], Callable[[], None]]]:
+    """Show a bar; lend what prints a line above it, what prints one with colours of our own there, and what moves it.
+
+    ``whole`` tells whether standard output is on that terminal, too, so that what is written there goes above the bar.
+    """
+    from rich.progress import BarColumn, TextColumn
     from rich.progress import Progress as Bar
     from rich.text import Text
 
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
-    with Bar(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
-        shown = bar.add_task(console.visible(so_far.name), total=so_far.count, rate="")
+    columns = (TextColumn("{task.description}", markup=False), BarColumn())
+    with Bar(*columns, console=screen, transient=True, redirect_stdout=whole) as bar:
+        shown = bar.add_task(so_far.short(), total=so_far.count)
         yield (
             lambda text: bar.console.print(Text(console.visible(text)), soft_wrap=True),
             lambda text: bar.console.print(Text.from_ansi(text), soft_wrap=True),
-            lambda: bar.update(shown, advance=1, rate=so_far.pace()),
+            lambda: bar.update(shown, advance=1, description=so_far.short()),
         )
-
-
-def _say(text: str) -> None:
-    click.echo(console.one_line(text), err=True)

@@ -1,5 +1,6 @@
 """A report of many nights: kept on disk night by night as they are done, and put together at the end."""
 
+import codecs
 import csv
 import io
 import json
@@ -8,19 +9,22 @@ import re
 import shlex
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO
 
-import click
-
 from assembler import console
+from assembler.core.lines import as_line
 from assembler.errors import ConfigurationError, OutputError
 from assembler.reports.accounts import Plain
 from assembler.reports.page import page_head, page_section, page_tail
 
 _CHUNK = 1 << 20
+_LONGEST = 10_000
+"""Of a cell; no path is longer, and spreadsheets take three times as much."""
+
 _COLUMNS = ("night", "frame", "state", "version", "l0", "errors", "warnings", "missing", "reason")
 
 
@@ -51,35 +55,39 @@ class Report:
     ----------
     form : Form
     spool : file
-        A temporary one, for text.
+        A temporary one, for bytes, without a buffer: what cannot be written must not come up once more when it is closed.
     """
 
-    def __init__(self, form: Form, spool: IO[str]) -> None:
+    def __init__(self, form: Form, spool: IO[bytes]) -> None:
         self._form = form
         self._spool = spool
         self._is_empty = True
+        self._trouble = ""
 
     def add(self, account: Plain) -> None:
-        """Add a night that is done.
+        """Add a night that is done; that the disk does not take it is told in the end, so that it stops no other night."""
+        text = ("" if self._is_empty else self._form.between) + self._form.section(account)
+        self._is_empty = False
+        rest = memoryview(text.encode("utf-8", "backslashreplace"))
+        try:
+            while rest and not self._trouble:
+                rest = rest[self._spool.write(rest) :]
+        except OSError as error:
+            self._trouble = error.strerror or str(error)
+
+    def parts(self, overall: Plain) -> Iterator[str]:
+        """Return the whole report, piece by piece.
 
         Raises
         ------
         OutputError
-            When the disk does not take it.
+            When the disk did not take all of it.
         """
-        try:
-            self._spool.write(("" if self._is_empty else self._form.between) + self._form.section(account))
-            self._spool.flush()
-        except OSError as error:
-            raise OutputError(f"the report cannot be written: {error.strerror}") from error
-        self._is_empty = False
-
-    def parts(self, overall: Plain) -> Iterator[str]:
-        """Return the whole report, piece by piece."""
+        if self._trouble:
+            raise OutputError(self._trouble)
         yield self._form.head(overall)
         self._spool.seek(0)
-        while part := self._spool.read(_CHUNK):
-            yield part
+        yield from codecs.iterdecode(iter(partial(self._spool.read, _CHUNK), b""), "utf-8")
         yield self._form.tail(overall)
 
 
@@ -91,7 +99,7 @@ def form_of(path: str) -> Form:
     ConfigurationError
         When it has another one.
     """
-    form = _FORMS.get(Path(path).suffix)
+    form = _FORMS.get(Path(path).suffix.lower())
     if form is None:
         *others, last = _FORMS
         raise ConfigurationError(f"--report {path}: a report is written as {', '.join(others)} or {last}")
@@ -108,30 +116,30 @@ class Reports:
         self._overview: list[Plain] = []
 
     def add(self, account: Plain) -> None:
-        """Add a night that is done; only its counts are kept in memory.
-
-        Raises
-        ------
-        OutputError
-            When the disk does not take it.
-        """
+        """Add a night that is done; only its counts are kept in memory."""
         self._overview.append({"night": account["night"], "summary": account["summary"]})
         for report in filter(None, (self._filed, self._printed)):
             report.add(account)
 
-    def conclude(self, overall: Plain) -> None:
-        """Put the reports where they belong: the file whole or not at all.
+    def conclude(self, overall: Plain, out: Callable[..., None]) -> None:
+        """Put the reports where they belong, the file whole or not at all; ``out`` writes to standard output.
 
         Raises
         ------
         OutputError
-            When the disk does not take it.
+            When the disk does not take one; the other one is there nonetheless.
         """
         overall = overall | {"overview": self._overview}
+        trouble = None
         if self._filed is not None and self._path is not None:
-            console.write_report(Path(self._path), self._filed.parts(overall))
+            try:
+                console.write_report(Path(self._path), self._filed.parts(overall))
+            except OutputError as error:
+                trouble = error
         for part in self._printed.parts(overall) if self._printed is not None else ():
-            click.echo(part, nl=False)
+            out(part, nl=False)
+        if trouble:
+            raise trouble
 
 
 @contextmanager
@@ -157,6 +165,9 @@ def open_reports(path: str | None, *, printed: bool) -> Iterator[Reports]:
         raise OutputError(f"{path}: cannot be written: it is a directory")
     with ExitStack() as stack:
         try:
+            if path is not None:
+                with suppress(FileNotFoundError):
+                    os.stat(path)  # such as a name that is too long
             filed = stack.enter_context(_spool(os.path.dirname(os.path.abspath(path)))) if path is not None else None
             shown = stack.enter_context(_spool(None)) if printed else None
         except OSError as error:
@@ -164,9 +175,9 @@ def open_reports(path: str | None, *, printed: bool) -> Iterator[Reports]:
         yield Reports(path, Report(form, filed) if filed else None, Report(JSON, shown) if shown else None)
 
 
-def _spool(directory: str | None) -> IO[str]:
+def _spool(directory: str | None) -> IO[bytes]:
     """Open a file that has no name, and so is gone when it is closed, or its process is killed."""
-    return tempfile.TemporaryFile("w+", encoding="utf-8", errors="backslashreplace", newline="", dir=directory)
+    return tempfile.TemporaryFile("w+b", buffering=0, dir=directory)
 
 
 def told_command(words: Sequence[str]) -> str:
@@ -202,6 +213,8 @@ def _csv_rows(account: Plain) -> str:
         rows.append((night, label, "undated", "", "", "", "", "", "left out: no sub-FITS tells its begin"))
     if account["reason"]:
         rows.append((night, "", "failed", "", "", "", "", "", account["reason"]))
+    if account["summary"]["stopped"]:
+        rows.append((night, "", "left", "", "", "", "", "", account["summary"]["stopped"]))
     return _csv(rows)
 
 
@@ -212,8 +225,11 @@ def _csv(rows: Sequence[Sequence[object]]) -> str:
 
 
 def _cell(value: object) -> object:
-    """Return what a spreadsheet takes for text and never for a formula."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+    """Return what is one line, and what a spreadsheet takes for text and never for a formula."""
+    if not isinstance(value, str):
+        return value
+    line = as_line(value, _LONGEST)
+    return f"'{line}" if line[:1] in ("=", "+", "-", "@") else line
 
 
 JSON = Form(head=_json_head, section=lambda account: json.dumps(account, indent=1), tail=lambda _: "\n ]\n}\n", between=",\n")

@@ -3,7 +3,7 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +60,7 @@ class Tally:
         self.findings: Counter[str] = Counter()
         self.codes: Counter[str] = Counter()
         self.size = self.frames_missing = self.strays = self.undated = self.exit_code = 0
+        self.left = self.bad_nights = self.nights_left = 0
         self.failures: dict[str, Group] = {}
         self.errors: dict[str, Group] = {}
         """By reason; and by code, those whose L0 has a finding of severity error."""
@@ -83,14 +84,18 @@ class Tally:
             if CODES[code][0] == "error":
                 _group(self.errors, code, 1).add(name)
 
-    def add_survey(self, survey: "Survey") -> None:
-        """Count what a night has besides."""
+    def add_night(self, survey: "Survey", results: Iterable["Result"], left: int) -> None:
+        """Count what became of the exposures of a night, how many were left since it was stopped, and what it has besides."""
+        for result in results:
+            self.add(result)
+        self.left += left
         self.frames_missing += sum(last - first + 1 for first, last in survey.gaps)
         self.strays += len(survey.strays)
         self.undated += len(survey.undated)
 
     def add_bad_night(self, night: str, reason: str, exit_code: int) -> None:
         """Count a night that could not be looked at."""
+        self.bad_nights += 1
         self.exit_code = max(self.exit_code, exit_code)
         self._fail(reason, exit_code, as_line(os.path.basename(night)))
 
@@ -104,10 +109,19 @@ class Tally:
 
     def line(self) -> str:
         """Say in one line what became of them."""
-        told = ", ".join(f"{self.states[state]} {state}" for state in STATES if self.states[state])
+        told = [f"{self.states[state]} {state}" for state in STATES if self.states[state]]
+        told += [f"{self.bad_nights} {'night' if self.bad_nights == 1 else 'nights'} failed"] if self.bad_nights else []
         undated = f", {self.undated} left out because their begin is not known" if self.undated else ""
         rest = f"{self.frames_missing} frames that nobody has, {self.strays} stray sub-FITS{undated}"
-        return f"{self.exposures} exposures: {told or 'nothing to do'}; {rest}"
+        stopped = f"; {self.stopped()}" if self.stopped() else ""
+        return f"{self.exposures} exposures: {', '.join(told) or ('none' if stopped else 'nothing to do')}; {rest}{stopped}"
+
+    def stopped(self) -> str:
+        """Say what is left where it was stopped; empty where nothing is."""
+        exposures = f"{self.left} {'exposure' if self.left == 1 else 'exposures'}" if self.left else ""
+        nights = f"{self.nights_left} {'night' if self.nights_left == 1 else 'nights'}" if self.nights_left else ""
+        left = " and ".join(part for part in (exposures, nights) if part)
+        return f"stopped with {left} left; run again to go on" if left else ""
 
     def troubles(self) -> Iterator[str]:
         """Say what failed and why, and which L0s have findings of severity error, each in one line."""
@@ -129,6 +143,9 @@ class Tally:
             "frames_missing": self.frames_missing,
             "strays": self.strays,
             "undated": self.undated,
+            "left": self.left,
+            "nights_left": self.nights_left,
+            "stopped": self.stopped(),
             "failures": [
                 {"reason": reason, "exit_code": g.exit_code, "count": g.count, "exposures": list(g.names), "example": g.example}
                 for reason, g in _in_order(self.failures)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -130,10 +131,12 @@ class _Worker:
     pace: Pace = staticmethod(at_once)
 
 
-def make_night(order: Order, tasks: Iterable[Task], jobs: int) -> Generator[Result, None, None]:
+def make_night(
+    order: Order, tasks: Iterable[Task], jobs: int, is_over: Callable[[], bool] = lambda: False
+) -> Generator[Result, None, None]:
     """Assemble exposures, and yield what became of each as it is done.
 
-    Closing the iterator stops: what is being written is finished, nothing more is begun.
+    Closing the iterator stops: what is being written is finished, nothing more is begun. A KeyboardInterrupt has it given up.
 
     Parameters
     ----------
@@ -141,12 +144,14 @@ def make_night(order: Order, tasks: Iterable[Task], jobs: int) -> Generator[Resu
     tasks : iterable of Task
     jobs : int
         How many processes; 1: this one.
+    is_over : callable
+        Tells that nothing more is to be begun; what is being made then is made, and told.
     """
     if jobs == 1:
         collecting = gc.get_threshold()
         _begin(order)
         try:
-            for task in tasks:
+            for task in takewhile(lambda _: not is_over(), tasks):
                 yield _make(task)
         finally:
             gc.set_threshold(*collecting)
@@ -154,10 +159,14 @@ def make_night(order: Order, tasks: Iterable[Task], jobs: int) -> Generator[Resu
                 _Worker.history.close()
                 _Worker.history = None
         return
-    results = work_in_processes(tasks, jobs, partial(_begin, order), _make)
+    left = dict.fromkeys(tasks)
+    results = work_in_processes(tuple(left), jobs, partial(_begin, order), _make, is_over)
     try:
         for task, result in results:
+            del left[task]
             yield result or failed_result(task, "its process was killed, twice; run again", 4)
+    except OutputError as error:  # no process can be begun any more; later there may be room
+        yield from (failed_result(task, f"{error}; run again", error.exit_code) for task in left)
     finally:
         results.close()
 

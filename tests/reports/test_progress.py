@@ -2,6 +2,7 @@
 
 from reports_results import failed, made
 
+from assembler import console
 from assembler.reports.progress import PAUSE, Progress, show_progress
 
 
@@ -16,7 +17,7 @@ class Clock:
 
 def show(capsys, count: int, step: int, *, paths: bool = True) -> tuple[list[str], list[str]]:
     clock = Clock(step)
-    with show_progress("/data/2024apr21", count, paths=paths, clock=clock) as tell:
+    with show_progress("/data/2024apr21", count, out=console.Results() if paths else None, clock=clock) as tell:
         for frame in range(count):
             clock.now += step
             tell(made(frame) if frame else failed(0, "no room\x1b[31m"))
@@ -47,3 +48,10 @@ def test_the_rate_of_an_exposure_that_took_no_time_is_a_number():
     so_far = Progress("/", 1, lambda: 0)
     so_far.add(made(1))
     assert so_far.line() == "/: 1 of 1 exposures, 5000 MB/s, 1 errors, 1 warnings, in 0.0 s"
+
+
+def test_what_is_worth_most_comes_first_where_a_terminal_has_little_room():
+    so_far = Progress("/data/2024apr21", 500, lambda: 0)
+    assert so_far.short() == "2024apr21 0/500"
+    so_far.add(failed(0, "no room"))
+    assert so_far.short() == "2024apr21 1/500, 0.0 s left, 0 MB/s, 1 failed, 0 errors, 0 warnings"

@@ -24,8 +24,7 @@ def test_exposures_that_fail_alike_are_one_reason_with_their_names():
 
 def test_what_is_an_error_in_an_l0_is_told_by_its_code_and_its_exit_code():
     tally = Tally(nights=True)
-    tally.add(made(7))
-    tally.add_survey(survey(undated=("x.fits",)))
+    tally.add_night(survey(undated=("x.fits",)), [made(7)], left=0)
     assert list(tally.troubles()) == ["finding of severity error, exit code 1: truncated: 2024apr21 7"]
     assert tally.exit_code == 1
     assert tally.line() == "1 exposures: 1 made; 3 frames that nobody has, 1 stray sub-FITS, 1 left out because their begin is not known"
@@ -37,6 +36,21 @@ def test_the_exit_code_is_that_of_the_worst_a_night_among_them():
     tally.add_bad_night("/data/2024apr22", "/data/2024apr22: there is no such directory", 3)
     assert tally.exit_code == 3
     assert "failed, exit code 3: 2024apr22: /data/2024apr22: there is no such directory" in list(tally.troubles())
+
+
+def test_what_is_left_where_it_was_stopped_is_said():
+    tally = Tally()
+    tally.nights_left = 2
+    assert tally.line() == "0 exposures: none; 0 frames that nobody has, 0 stray sub-FITS; stopped with 2 nights left; run again to go on"
+    tally.add_night(survey(gaps=(), strays=()), [made(7), failed(8, "no room")], left=1)
+    tally.add_bad_night("/data/2024apr22", "it went away", 3)
+    assert tally.line() == (
+        "2 exposures: 1 made, 1 failed, 1 night failed; 0 frames that nobody has, 0 stray sub-FITS; "
+        "stopped with 1 exposure and 2 nights left; run again to go on"
+    )
+    told = tally.plain()
+    assert (told["left"], told["nights_left"], told["stopped"]) == (1, 2, tally.stopped())
+    assert Tally().plain()["stopped"] == ""
 
 
 def test_it_is_as_large_for_many_exposures_as_for_few():

@@ -3,14 +3,19 @@
 import contextlib
 import csv
 import datetime as dt
+import fcntl
 import json
 import os
 import pty
 import random
 import re
+import resource
+import shlex
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from functools import partial
 from pathlib import Path
@@ -20,6 +25,7 @@ import pytest
 
 from assembler.fits.blocks import scan
 from assembler.service.night import Order, make_night
+from assembler.service.processes import begin_server
 from assembler.service.reader import verify_l0
 from assembler.service.survey import survey_night
 from assembler.telemetry import sqlite
@@ -126,20 +132,98 @@ def test_an_exposure_whose_process_is_killed_is_tried_once_more_and_the_others_a
     assert {(result.state, result.exit_code, result.reason) for result in results} == {(state, code, reason)}
 
 
-def test_stopped_by_ctrl_c_it_leaves_nothing_half_and_goes_on_when_it_is_run_again(recorded, tmp_path):
-    process = subprocess.Popen(
-        command(recorded, tmp_path / "out", "--jobs", 2),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        cwd=ROOT,
-        start_new_session=True,
+def test_where_no_process_can_be_begun_that_is_why_each_exposure_failed(kpf, tmp_path):
+    night = kpf_night.make_night(tmp_path, exposures=3, shape=(4, 4))
+    order = Order(
+        instrument=kpf,
+        corrections=(),
+        out=tmp_path / "out",
+        opening=None,
+        patience=1.0,
+        supersede=None,
+        pacing=None,
+        version="test",
+        clock=time.time_ns,
     )
-    assert process.stdout.readline()
-    os.killpg(process.pid, signal.SIGINT)
-    process.communicate(timeout=60)
+    tasks = survey_night(kpf, night.directory).tasks
+    begin_server()
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    os.close(free := os.dup(0))  # the first number that no file has
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, before[1]))
+        results = list(make_night(order, tasks, 2))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert [result.task for result in results] == list(tasks)
+    assert {(r.state, r.exit_code, r.reason) for r in results} == {("failed", 4, "no process can be begun: Too many open files; run again")}
+    assert [result.state for result in make_night(order, tasks, 2)] == ["made"] * 3
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_stopped_it_leaves_nothing_half_reports_what_was_done_and_goes_on_when_it_is_run_again(recorded, tmp_path, number, jobs):
+    """The pace leaves it seconds to do; the second night is not begun."""
+    (tmp_path / "later").mkdir()
+    words = command(recorded, tmp_path / "out", tmp_path / "later", "--jobs", jobs, "--max-mb-s", 1, "--report", tmp_path / "r.json")
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0, cwd=ROOT, start_new_session=True) as process:
+        told = process.stdout.readline()
+        os.killpg(process.pid, number)
+        rest, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    check(tmp_path / "out", len(os.listdir(tmp_path / "out")))
+    paths = (told + rest).decode().split()
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(os.path.basename(path) for path in paths)
+    check(tmp_path / "out", len(paths))
+    report = json.loads((tmp_path / "r.json").read_text())
+    summary, (night, later) = report["summary"], report["nights"]
+    assert sorted(one["l0"] for one in night["exposures"]) == sorted(paths)
+    assert summary["exposures"] == summary["states"]["made"] == len(paths)
+    assert summary["left"] == night["summary"]["left"] == 12 - len(paths) > 0
+    assert (summary["nights_left"], later["summary"]["nights_left"], summary["exit_code"]) == (1, 1, 130)
+    lines = [line for line in err.decode().splitlines() if line]
+    assert lines[0].startswith("stopping when what is in hand is finished")
+    assert lines[-2].endswith(f"stopped with {12 - len(paths)} exposures and 1 night left; run again to go on")
+    assert lines[-1] == "assembler: stopped"
     assert run(recorded, tmp_path / "out").returncode == 0
+    check(tmp_path / "out", 12)
+
+
+@pytest.mark.parametrize(
+    ("streams", "code"),
+    [
+        (">&-", 0),
+        ("2>&-", 0),
+        (">&- 2>&-", 0),
+        ("| true", 0),
+        ("| head -n 1", 0),
+        ("2>&1 | head -n 1", 0),
+        (">/dev/full", 4),
+        ("2>/dev/full", 0),
+        ("--json >/dev/full", 4),
+        ("--json | head -n 1", 0),
+        (">/dev/full 2>/dev/full", 4),
+    ],
+)
+def test_where_nobody_takes_what_is_told_the_night_is_made_nonetheless(recorded, tmp_path, streams, code):
+    told = shlex.join(command(recorded, tmp_path / "out", "--report", tmp_path / "r.csv"))
+    script = f"({told} {streams.partition('|')[0]}; echo $? > {tmp_path}/code)"
+    script += f" |{streams.partition('|')[2]}" if "|" in streams else ""
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (tmp_path / "code").read_text() == f"{code}\n"
+    assert "Traceback" not in done.stderr
+    assert [row["state"] for row in csv.DictReader((tmp_path / "r.csv").read_text().splitlines())] == ["made"] * 12
+    check(tmp_path / "out", 12)
+
+
+def test_it_outlives_its_terminal_where_sighup_is_ignored_as_nohup_has_it(recorded, tmp_path):
+    mine, theirs = pty.openpty()
+    words = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh", *command(recorded, tmp_path / "out", "--jobs", 1)]
+    screen = os.environ | {"TERM": "xterm"}
+    with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=theirs, cwd=ROOT, env=screen) as process:
+        os.close(theirs)
+        assert os.read(mine, 1)  # of the bar
+        os.close(mine)
+        process.send_signal(signal.SIGHUP)
+    assert process.returncode == 0
     check(tmp_path / "out", 12)
 
 
@@ -182,11 +266,14 @@ def test_what_fails_stops_no_other_and_is_told(tmp_path):
         (("--history", "sqlite:///nowhere.db"), 5, "nowhere.db"),
         (("--jobs", "0"), 2, "--jobs"),
         (("--max-mb-s", "0"), 2, "--max-mb-s"),
+        (("--max-mb-s", "nan"), 2, "--max-mb-s"),
+        (("--max-mb-s", "1" + 400 * "0"), 2, "--max-mb-s"),
         (("--since", "yesterday"), 2, "--since 'yesterday': expected a date or a time in UTC"),
         (("--until", "2024-02-30"), 2, "--until '2024-02-30': expected a date"),
         (("--since", "2024-04-22T10:00", "--until", "2024-04-22T10:00"), 2, "nothing is between them"),
         (("--origin", "red", "--origin", "blue"), 2, "KPF has no such origin; expected green, red, ca_hk, expmeter, guide"),
         (("--report", "nowhere/r.html"), 4, "nowhere/r.html: cannot be written"),
+        (("",), 3, "'': there is no such directory; nothing was done"),
         (("nowhere", "nor here"), 3, "nor here: there is no such directory; nothing was done"),
         (("--shard", "4/3"), 2, "expected I/N"),
     ],
@@ -271,6 +358,49 @@ def test_on_a_terminal_there_is_a_bar_with_the_paths_above_it_or_where_they_are_
     assert {os.path.basename(path) for path in found} == set(os.listdir(tmp_path / "out"))
 
 
+@pytest.mark.parametrize("screen", [{"TERM": "dumb"}, {"TERM": "xterm", "TTY_COMPATIBLE": "0"}])
+def test_on_a_terminal_where_no_bar_can_move_there_are_lines(recorded, tmp_path, screen):
+    mine, theirs = pty.openpty()
+    with subprocess.Popen(command(recorded, tmp_path / "out"), stdout=theirs, stderr=theirs, cwd=ROOT, env=os.environ | screen):
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):
+            while part := os.read(mine, 65_536):
+                shown += part
+        os.close(mine)
+    lines = shown.decode().splitlines()
+    assert len(lines) == 14
+    assert lines[-2].startswith("2024apr21: 12 of 12 exposures, ")
+    assert "\x1b" not in shown.decode()
+
+
+@pytest.mark.parametrize("columns", [12, 30, 60])
+def test_in_a_narrow_terminal_the_bar_tells_how_many_are_done(recorded, tmp_path, columns):
+    mine, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    screen = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")} | {"TERM": "xterm", "NO_COLOR": "1"}
+    place = tmp_path / "n"
+    place.symlink_to(recorded.directory)
+    words = [place if word == str(recorded.directory) else word for word in command(recorded, tmp_path / "out", "--jobs", 1)]
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stdin=theirs, stderr=theirs, cwd=ROOT, env=screen):
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):
+            while part := os.read(mine, 65_536):
+                shown += part
+        os.close(mine)
+    bars = [line for line in re.split(r"\r\n|\r|\x1b\[2K", shown.decode()) if line.startswith("n ")]
+    assert bars
+    assert all(re.match(r"n \d+/12", bar) for bar in bars)
+    assert max(map(len, bars)) <= columns
+
+
+def test_a_night_that_is_named_twice_is_made_once_by_whatever_name(recorded, tmp_path):
+    (tmp_path / "latest").symlink_to(recorded.directory)
+    done = run(recorded, tmp_path / "out", tmp_path / "latest", f"{recorded.directory}/../{recorded.directory.name}/")
+    assert (done.returncode, done.stderr.splitlines()[-1].split(";")[0]) == (0, "12 exposures: 12 made")
+
+
 def test_a_night_that_goes_away_meanwhile_fails_and_the_others_go_on(recorded, tmp_path):
     """The second one is removed as soon as the first L0 of the first is told, long before its turn."""
     gone = tmp_path / "gone"
@@ -284,7 +414,7 @@ def test_a_night_that_goes_away_meanwhile_fails_and_the_others_go_on(recorded, t
         lines = process.stderr.read().splitlines()
     assert process.returncode == 3
     assert lines[-2] == f"failed, exit code 3: gone: {gone}: there is no such directory"
-    assert lines[-1].startswith("12 exposures: 12 made; 0 frames")
+    assert lines[-1].startswith("12 exposures: 12 made, 1 night failed; 0 frames")
     told = json.loads((tmp_path / "r.json").read_text())
     assert [night["reason"] for night in told["nights"]] == ["", f"{gone}: there is no such directory"]
 
