@@ -70,7 +70,7 @@ def test_things_are_taken_as_they_are_needed():
     for _ in range(5):
         next(answers)
     answers.close()
-    assert len(taken) <= 5 + 2 * 2
+    assert len(taken) <= 5 + 1 + 2 * 2  # the other process may have answered, too, and each has two in hand
 
 
 def hold(here: Path, number: int) -> int:
