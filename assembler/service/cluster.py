@@ -89,7 +89,7 @@ class Cluster:
         OutputError
             When nothing can be written where the L0s go.
         """
-        waiting = deque(tasks)
+        waiting = deque(map(_absolute, tasks))
         if not waiting:
             return
         order = replace(order, out=Path(os.path.abspath(order.out)))
@@ -112,6 +112,11 @@ class Cluster:
                     night.finish()
             for task in night.left():
                 yield failed_result(task, trouble, 4)
+
+
+def _absolute(task: Task) -> Task:
+    """Name the L0s of an exposure so that a worker, which has a working directory of its own, finds the same ones."""
+    return replace(task, l0=task.l0 and os.path.abspath(task.l0), others=tuple(map(os.path.abspath, task.others)))
 
 
 @contextmanager

@@ -268,7 +268,7 @@ def _make(
     """Write a plan and give it the final name, or leave alone what has it; None when another assembler was faster."""
     path = directory / plan.filename
     remove_abandoned(directory, plan.filename)
-    if former is not None and former != path and is_there(former.parent, former.name):
+    if former is not None and former.name != path.name and is_there(former.parent, former.name):
         if reason is None:
             raise TakenError(f"{former} is the L0 of this exposure, which would be {plan.filename} now", path=str(former))
         return _rename(plan, path, replaced_by(standing := standing_l0(former), reason), standing, verified, pace)

@@ -383,6 +383,14 @@ def test_an_exposure_whose_times_are_known_better_has_one_l0_under_its_new_name(
     assert (again.made, again.path) == (False, outcome.path)
 
 
+@pytest.mark.parametrize("reason", [None, WHY])
+def test_an_l0_whose_directory_is_named_otherwise_keeps_its_name(found, make, tmp_path, reason):
+    path = make(found).path
+    again = make(found, former=Path(os.path.relpath(path)), supersede=reason)
+    assert (again.made, again.replaced) == (False, None)
+    assert os.listdir(tmp_path / "out") == [path.name]
+
+
 def test_stopped_between_the_new_name_and_the_old_one_the_next_run_finishes(renamed, make, tmp_path):
     former, found = renamed
     aside = tmp_path / "aside"
