@@ -26,7 +26,10 @@ _SILENT = 30.0
 """How long the scheduler may take for an answer [s]."""
 
 _ANSWER = 1.0
-"""How long an answer that is there may take to be fetched before it is looked whether its worker is gone [s]."""
+"""How long an answer that is there may take to be fetched before others are looked at [s]."""
+
+_LATE = 5.0
+"""How long until an answer that could not be fetched is tried again: its worker may be asleep, and the others are not to wait [s]."""
 
 _ROUND = 0.5
 """How long until the workers that there are are looked at again [s]."""
@@ -108,6 +111,7 @@ class ClusterNight:
         self._done: SimpleQueue[Any] = SimpleQueue()
         self._load: Counter[str] = Counter()
         self._alone: set[str] = set()
+        self._late: dict[str, float] = {}
         self._threads: dict[str, int] = {}
         self._fit: set[str] = set()
         self._unfit: dict[str, tuple[str, float]] = {}
@@ -189,6 +193,9 @@ class ClusterNight:
             self._link.tell(f"the worker {worker} is gone; others take over its {lost} exposures")
         for sent in gone:
             yield from self._take_back(sent)
+        for key in [key for key, again in self._late.items() if now > again]:
+            del self._late[key]
+            self._done.put(self._sent[key].future)
         asked = {sent.worker for sent in self._sent.values() if sent.job is None}
         for worker in self._threads.keys() - self._fit - asked:
             if worker not in self._unfit or now > self._unfit[worker][1]:
@@ -259,7 +266,7 @@ class ClusterNight:
             if not isinstance(lost.__cause__, TimeoutError):
                 raise
             self._next_look = 0.0  # its worker may be gone
-            sent.future.add_done_callback(self._done.put)
+            self._late[sent.future.key] = time.monotonic() + _LATE
             return
         except distributed.CancelledError as cancelled:
             if self._link.client.status != "running":
@@ -309,6 +316,7 @@ class ClusterNight:
 
     def _forget(self, sent: _Sent) -> None:
         del self._sent[sent.future.key]
+        self._late.pop(sent.future.key, None)
         sent.future.release()
         if sent.job is not None:
             self._load[sent.worker] -= 1

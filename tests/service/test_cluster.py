@@ -12,6 +12,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import distributed
 import kpf_night
 import pytest
 from clusters import Cluster
@@ -55,12 +56,12 @@ def history_of(night: kpf_night.Night) -> str:
 
 
 class Command:
-    """The command, as a process of its own, on a cluster."""
+    """The command, as a process of its own, on a cluster; its paths are relative to where it runs, and the workers run elsewhere."""
 
     def __init__(self, address: str, night: kpf_night.Night, out: Path, *words: object) -> None:
-        history = night.telemetry.with_name("history.db")
-        told = [sys.executable, "-m", "assembler", "night", night.directory, "--out", out, "-i", ROOT / "prefixes.yaml", "--json"]
-        told += ["--history", f"sqlite:///{os.path.relpath(history, ROOT)}", "--scheduler", address, *words]
+        place, there, history = (os.path.relpath(p, ROOT) for p in (night.directory, out, night.telemetry.with_name("history.db")))
+        told = [sys.executable, "-m", "assembler", "night", place, "--out", there, "-i", "prefixes.yaml", "--json"]
+        told += ["--history", f"sqlite:///{history}", "--scheduler", address, *words]
         pipe = subprocess.PIPE
         self.process = subprocess.Popen([str(word) for word in told], stdout=pipe, stderr=pipe, text=True, cwd=ROOT, start_new_session=True)
 
@@ -175,6 +176,24 @@ def test_what_a_worker_published_before_it_was_killed_is_told_as_made(cluster, r
     victim = cluster.stopped()
     assert [name for name in os.listdir(tmp_path / "out") if name.startswith("KP.")]
     os.kill(victim, signal.SIGKILL)
+    assert (command.end()[0], command.states) == (0, {"made": EXPOSURES})
+    check(tmp_path / "out", EXPOSURES)
+
+
+def test_a_worker_that_falls_asleep_with_its_answers_keeps_no_other_from_working(cluster, recorded, tmp_path, begin):
+    cluster.have(1)
+    cluster.arrange("os.link", "stop", ".KP.")
+    command = begin(cluster.address, recorded, tmp_path / "out")
+    sleeper = cluster.stopped()
+    command.process.send_signal(signal.SIGSTOP)
+    os.kill(sleeper, signal.SIGCONT)
+    with distributed.Client(cluster.address, set_as_default=False) as client:
+        wait_for("answers", lambda: sum(map(len, client.has_what().values())) == 3)  # one for each thread, and one in reserve
+    os.kill(sleeper, signal.SIGSTOP)
+    cluster.have(2)
+    command.process.send_signal(signal.SIGCONT)
+    wait_for("the other one to make the rest", lambda: len(list((tmp_path / "out").glob("KP.*"))) == EXPOSURES)
+    os.kill(sleeper, signal.SIGKILL)
     assert (command.end()[0], command.states) == (0, {"made": EXPOSURES})
     check(tmp_path / "out", EXPOSURES)
 
