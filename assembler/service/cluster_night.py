@@ -155,15 +155,23 @@ class ClusterNight:
         """Have begun exposures finished and the others forgotten, and let the workers give up what they keep for the order."""
         import distributed
 
-        with suppress(LostError), self._calling() as client:
+        with suppress(LostError, distributed.CancelledError), self._calling() as client:
             client.cancel([sent.future for sent in self._sent.values()])
-            there = client.sync(client.scheduler.ncores, workers=None, callback_timeout=_SILENT)
-            ends = {worker: self._submit(worker, finish, self._parcel.name) for worker in self._fit & there.keys()}
-            busy = [end for worker, end in ends.items() if self._load[worker]]
+            ends = {worker: self._submit(worker, finish, self._parcel.name) for worker in self._fit & self._there(client).keys()}
             distributed.fire_and_forget(list(ends.values()))
+            busy = {worker: end for worker, end in ends.items() if self._load[worker]}
             if busy:
                 self._link.tell(f"{self._link.address}: what is being made is being finished")
-                distributed.wait(busy, timeout=_FINISH)
+            deadline = time.monotonic() + _FINISH
+            while busy and time.monotonic() < deadline:
+                with suppress(TimeoutError):
+                    next(iter(busy.values())).exception(timeout=_ROUND)
+                there = self._there(client)
+                busy = {worker: end for worker, end in busy.items() if worker in there and not end.done()}
+
+    def _there(self, client: Any) -> Any:
+        """Return which workers there are; those that take nothing new are among them."""
+        return client.sync(client.scheduler.ncores, workers=None, callback_timeout=_SILENT)
 
     @contextmanager
     def _calling(self) -> Iterator[Any]:
@@ -182,7 +190,7 @@ class ClusterNight:
             return
         self._next_look = now + _ROUND
         with self._calling() as client:
-            there = client.sync(client.scheduler.ncores, workers=None, callback_timeout=_SILENT)
+            there = self._there(client)
             self._threads = client.sync(client.scheduler.ncores_running, workers=None, callback_timeout=_SILENT)
             gone = [sent for sent in self._sent.values() if sent.worker not in there]
             if gone:

@@ -205,6 +205,8 @@ def test_ctrl_c_lets_what_is_being_made_be_finished_and_begins_nothing_more(clus
     victim = cluster.stopped()
     os.killpg(command.process.pid, signal.SIGINT)
     wait_for("it to say so", lambda: "is being finished" in command.process.stderr.readline())
+    with pytest.raises(subprocess.TimeoutExpired):  # it waits for what cannot be finished yet
+        command.process.wait(3)
     os.kill(victim, signal.SIGCONT)
     assert command.end()[0] == 130
     check(tmp_path / "out", len(os.listdir(tmp_path / "out")))
