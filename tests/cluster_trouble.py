@@ -1,14 +1,16 @@
 """What workers of a cluster of the tests are begun with: they stop or die at a call, when a file of that name says so.
 
 Python tells an audit hook of link and remove before they are done: `os.link` is when an L0 is published, `os.remove` of its draft
-comes right after it. The file `os.link.stop` stops the one worker that comes first, `os.link.kill` kills every one, when the path
-of the L0 or of its draft contains what the file holds. Who was stopped is in the file `stopped`.
+comes right after it. The file `os.link.stop` stops the one worker that comes first, `os.link.kill` kills every one, `os.link.hold` holds
+every thread as long as the file is there, when the path of the L0 or of its draft contains what the file holds. Who was stopped is in
+the file `stopped`.
 """
 
 import os
 import signal
 import sys
 import threading
+import time
 
 _PLACE = os.environ.get("CLUSTER_TROUBLE", "")
 _EVENTS = ("os.link", "os.remove")
@@ -20,7 +22,7 @@ def _hook(event: str, arguments: tuple[object, ...]) -> None:
         return
     _here.busy = True
     try:
-        for action in ("stop", "kill"):
+        for action in ("stop", "kill", "hold"):
             _trouble(event, action, str(arguments[0]))
     finally:
         _here.busy = False
@@ -35,6 +37,10 @@ def _trouble(event: str, action: str, path: str) -> None:
         if action == "stop":
             os.rename(told, f"{told}ped")  # the first one takes it away
     except FileNotFoundError:
+        return
+    if action == "hold":
+        while os.path.exists(told):
+            time.sleep(0.01)
         return
     if action == "kill":
         os.kill(os.getpid(), signal.SIGKILL)

@@ -37,6 +37,9 @@ _ROUND = 0.5
 _AGAIN = 60.0
 """How long until a worker that was not fit is asked again: a mount may come back [s]."""
 
+_PAUSED = 30.0
+"""How long a worker may be paused until others take over what it has: Dask pauses one that comes near its memory limit [s]."""
+
 _FINISH = 120.0
 """How long is waited for what is being made when the night is stopped [s]."""
 
@@ -112,6 +115,8 @@ class ClusterNight:
         self._load: Counter[str] = Counter()
         self._alone: set[str] = set()
         self._late: dict[str, float] = {}
+        self._paused: dict[str, float] = {}
+        self._given_up: set[str] = set()
         self._threads: dict[str, int] = {}
         self._fit: set[str] = set()
         self._unfit: dict[str, tuple[str, float]] = {}
@@ -134,7 +139,8 @@ class ClusterNight:
                 more = f" (and {len(told) - 1} more workers)" if len(told) > 1 else ""
                 raise ConfigurationError(f"{where}: no worker is fit: {told[0]}{more}")
             if time.monotonic() > deadline:
-                told_of = "no worker has answered" if self._threads else "it has no workers"
+                silent = "all of its workers are paused" if self._paused else "it has no workers"
+                told_of = "no worker has answered" if self._threads else silent
                 raise ConfigurationError(f"{where}: {told_of} within {self._link.patience:g} s")
             list(self._collect())
 
@@ -192,13 +198,19 @@ class ClusterNight:
         with self._calling() as client:
             there = self._there(client)
             self._threads = client.sync(client.scheduler.ncores_running, workers=None, callback_timeout=_SILENT)
-            gone = [sent for sent in self._sent.values() if sent.worker not in there]
+            self._paused = {worker: self._paused.get(worker, now) for worker in there if worker not in self._threads}
+            given_up = {worker for worker, since in self._paused.items() if now - since > _PAUSED}
+            gone = [sent for sent in self._sent.values() if sent.worker not in there or sent.worker in given_up]
             if gone:
                 client.cancel([sent.future for sent in gone])
-        self._fit &= there.keys()
+        self._fit &= there.keys() - given_up
         self._unfit = {worker: told for worker, told in self._unfit.items() if worker in there}
-        for worker, lost in Counter(sent.worker for sent in gone if sent.job).items():
-            self._link.tell(f"the worker {worker} is gone; others take over its {lost} exposures")
+        lost = Counter(sent.worker for sent in gone if sent.job)
+        for worker in lost.keys() | given_up - self._given_up:
+            what = "is paused, mostly for its memory limit; see its log" if worker in given_up else "is gone"
+            more = f"; others take over its {lost[worker]} exposures" if lost[worker] else ""
+            self._link.tell(f"the worker {worker} {what}{more}")
+        self._given_up = given_up
         for sent in gone:
             yield from self._take_back(sent)
         for key in [key for key, again in self._late.items() if now > again]:

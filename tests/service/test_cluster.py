@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -21,8 +22,9 @@ from watching import PATIENCE, ROOT, Mounts, wait_for
 from assembler.errors import ConfigurationError
 from assembler.fits.blocks import scan
 from assembler.service import cluster as clustered
+from assembler.service import cluster_night
 from assembler.service.finder import find_night
-from assembler.service.night import Order
+from assembler.service.night import Order, Result
 from assembler.service.reader import verify_l0
 from assembler.service.survey import survey_night
 from assembler.telemetry import sqlite
@@ -196,6 +198,33 @@ def test_a_worker_that_falls_asleep_with_its_answers_keeps_no_other_from_working
     os.kill(sleeper, signal.SIGKILL)
     assert (command.end()[0], command.states) == (0, {"made": EXPOSURES})
     check(tmp_path / "out", EXPOSURES)
+
+
+def test_what_a_worker_has_that_is_paused_for_its_memory_is_made_by_others(cluster, recorded, order, monkeypatch):
+    """Dask pauses a worker that comes near its limit; it keeps what it has, and begins none of it."""
+    monkeypatch.setattr(cluster_night, "_PAUSED", 0.5)
+    told = []
+    cluster.have(1)
+    cluster.arrange("os.link", "hold", ".KP.")
+
+    def make_all() -> list[Result]:
+        with clustered.connect(cluster.address, told.append) as there:
+            return list(there.make_night(order, survey_night(order.instrument, recorded.directory).tasks))
+
+    with distributed.Client(cluster.address, set_as_default=False) as client, ThreadPoolExecutor(1) as pool:
+        making = pool.submit(make_all)
+        try:
+            wait_for("two drafts", lambda: len(list(order.out.glob(".KP.*"))) == 2)
+            (paused,) = client.run(lambda dask_worker: setattr(dask_worker.memory_manager, "memory_pause_fraction", 1e-9))
+            wait_for("it to be told", lambda: [line for line in told if f"the worker {paused} is paused" in line])
+            cluster.have(2)
+        finally:
+            cluster.calm()
+        states = Counter(result.state for result in making.result(PATIENCE))
+        client.run(lambda dask_worker: setattr(dask_worker.memory_manager, "memory_pause_fraction", 0.8), workers=[paused])
+    assert states == {"made": EXPOSURES}
+    assert [line for line in told if line.endswith("others take over its 3 exposures")]
+    check(order.out, EXPOSURES)
 
 
 def test_ctrl_c_lets_what_is_being_made_be_finished_and_begins_nothing_more(cluster, recorded, tmp_path, begin):
