@@ -51,5 +51,15 @@ def _trouble(event: str, action: str, path: str) -> None:
     signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
 
 
+class _NotInstalled:
+    """What finds no assembler, though it is there."""
+
+    @staticmethod
+    def find_spec(name: str, _path: object = None, _target: object = None) -> None:
+        if name == os.environ.get("CLUSTER_WITHOUT"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+sys.meta_path.insert(0, _NotInstalled)  # type: ignore[arg-type]
 if _PLACE:
     sys.addaudithook(_hook)

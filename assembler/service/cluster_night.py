@@ -13,12 +13,13 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from pydoc import locate
 from queue import Empty, SimpleQueue
 from typing import Any
 
 from assembler.core.lines import as_line
 from assembler.errors import ConfigurationError
-from assembler.service.cluster_worker import Refusal, finish, make_here, pack, refusal, sees
+from assembler.service.cluster_worker import Refusal, finish, make_here, other_version, pack, refusal, sees
 from assembler.service.night import Order, Result, failed_result
 from assembler.service.survey import Task
 
@@ -82,10 +83,11 @@ class _Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Sent:
-    """A task of Dask: at which worker, and for which exposure; None: it asks whether the worker is fit."""
+    """A task of Dask: at which worker, what it calls, and for which exposure; None: it asks whether the worker is fit."""
 
     future: Any
     worker: str
+    call: Callable[..., Any]
     job: _Job | None
 
 
@@ -219,7 +221,7 @@ class ClusterNight:
         asked = {sent.worker for sent in self._sent.values() if sent.job is None}
         for worker in self._threads.keys() - self._fit - asked:
             if worker not in self._unfit or now > self._unfit[worker][1]:
-                self._send_to(worker, None, refusal, self._parcel, self._paths)
+                self._send_to(worker, None, locate, "assembler.__version__")  # nothing of ours: what it cannot unpickle ends a worker
                 asked.add(worker)
         idle = not self._fit and not asked and any(self.left())
         if idle and not self._idle:
@@ -259,7 +261,7 @@ class ClusterNight:
 
     def _send_to(self, worker: str, job: _Job | None, call: Callable[..., Any], *words: object, **facts: object) -> None:
         future = self._submit(worker, call, *words, **facts)
-        self._sent[future.key] = _Sent(future=future, worker=worker, job=job)
+        self._sent[future.key] = _Sent(future=future, worker=worker, call=call, job=job)
         future.add_done_callback(self._done.put)
 
     def _submit(self, worker: str, call: Callable[..., Any], *words: object, **facts: object) -> Any:
@@ -298,7 +300,14 @@ class ClusterNight:
             yield from self._take_back(sent)
         elif job is None:
             self._forget(sent)
-            self._judge(sent.worker, f"it, or the scheduler, cannot use this assembler: {_named(error)}" if error else str(answer))
+            if error:
+                self._judge(sent.worker, f"it, or the scheduler, cannot use this assembler: {_named(error)}")
+            elif sent.call is refusal:
+                self._judge(sent.worker, str(answer))
+            elif reason := other_version(answer, self._parcel):
+                self._judge(sent.worker, reason)
+            else:
+                self._send_to(sent.worker, None, refusal, self._parcel, self._paths)
         elif isinstance(answer, Refusal):
             self._forget(sent)
             ours = not answer.path or sees(answer.path)

@@ -92,7 +92,7 @@ def refusal(parcel: Parcel, paths: Sequence[str]) -> str:
     paths : sequence of str
         What has to be there.
     """
-    if reason := _other_version(parcel):
+    if reason := other_version(__version__, parcel):
         return reason
     for path in paths:
         if not sees(path):
@@ -115,7 +115,7 @@ def make_here(parcel: Parcel, task: Task, *, trusting: bool) -> Result | Refusal
         Whether sub-FITS that are not there are to be taken for missing. Else the exposure is refused: it may be that they are only
         not mounted here, and an L0 does not depend on who made it.
     """
-    if reason := _other_version(parcel):
+    if reason := other_version(__version__, parcel):
         return Refusal(reason=reason)
     unseen = None if trusting else next((path for _, path in task.paths if not sees(path)), None)
     if unseen is not None:
@@ -146,10 +146,12 @@ def sees(path: str) -> bool:
         return False
 
 
-def _other_version(parcel: Parcel) -> str:
-    if parcel.version == __version__:
+def other_version(theirs: object, parcel: Parcel) -> str:
+    """Return why a worker with some version of the assembler, or None, is not to be sent exposures, or the empty string."""
+    if theirs == parcel.version:
         return ""
-    return f"its assembler is version {__version__}, the one that sends the exposures is {parcel.version}; install the same on all"
+    told = f"its assembler is version {theirs}" if theirs is not None else "it has no assembler"
+    return f"{told}, the one that sends the exposures is {parcel.version}; install the same on all"
 
 
 @contextmanager

@@ -216,14 +216,14 @@ def test_what_a_worker_has_that_is_paused_for_its_memory_is_made_by_others(clust
         try:
             wait_for("two drafts", lambda: len(list(order.out.glob(".KP.*"))) == 2)
             (paused,) = client.run(lambda dask_worker: setattr(dask_worker.memory_manager, "memory_pause_fraction", 1e-9))
-            wait_for("it to be told", lambda: [line for line in told if f"the worker {paused} is paused" in line])
+            wait_for("it to be told", lambda: any(f"the worker {paused} is paused" in line for line in told))
             cluster.have(2)
         finally:
             cluster.calm()
         states = Counter(result.state for result in making.result(PATIENCE))
         client.run(lambda dask_worker: setattr(dask_worker.memory_manager, "memory_pause_fraction", 0.8), workers=[paused])
     assert states == {"made": EXPOSURES}
-    assert [line for line in told if line.endswith("others take over its 3 exposures")]
+    assert [line for line in told if line.endswith("others take over its 3 exposures")], told
     check(order.out, EXPOSURES)
 
 
@@ -252,6 +252,20 @@ def test_workers_of_another_version_are_sent_nothing(cluster, order, recorded):
         with wrong, closing(there.make_night(replace(order, version="0.0.9"), tasks)) as making:
             list(making)
     assert os.listdir(order.out) == []
+
+
+def test_a_worker_without_the_assembler_is_told_so_and_lives_on(cluster, order, recorded):
+    """What a worker of Dask cannot unpickle ends it, and others may work on it, too."""
+    cluster.have(0)
+    cluster.have(1, around=("env", "CLUSTER_WITHOUT=assembler"))
+    with clustered.connect(cluster.address, [].append) as there:
+        tasks = survey_night(order.instrument, recorded.directory).tasks
+        wrong = pytest.raises(ConfigurationError, match=r"no worker is fit: tcp://.*: it has no assembler")
+        with wrong, closing(there.make_night(order, tasks)) as making:
+            list(making)
+    (stranger,) = cluster.workers
+    assert stranger.poll() is None
+    cluster.have(0)
 
 
 def test_a_worker_that_has_not_mounted_the_partition_is_told_and_others_make_the_night(cluster, recorded, tmp_path, begin):
