@@ -16,6 +16,7 @@ from assembler.core.lines import as_line
 from assembler.errors import ConfigurationError
 from assembler.fits.writer import draft, remove_abandoned
 from assembler.service.cluster_night import ClusterNight, Link, LostError
+from assembler.service.cluster_worker import MARK
 from assembler.service.night import Order, Result, failed_result
 from assembler.service.survey import Task
 
@@ -23,7 +24,6 @@ PATIENCE = 60.0
 """How long a first worker is waited for [s]."""
 
 _CONNECT = 10.0
-_MARK = "night"
 _ADDRESS = re.compile(r"(?:tcp|tls)://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.%]+\]):([0-9]{1,5})")
 _UNREACHABLE = (OSError, ValueError, TypeError, RuntimeError)
 _LOGGERS = ("distributed", "distributed.client", "distributed.gc", "tornado", "tornado.application")
@@ -125,8 +125,8 @@ def _mark(order: Order, first: Task) -> Iterator[str]:
     if order.dry:
         yield str(order.out) if order.out.is_dir() else os.path.dirname(first.paths[0][1])
         return
-    remove_abandoned(order.out, _MARK)
-    with draft(order.out, _MARK) as mark:
+    remove_abandoned(order.out, MARK)
+    with draft(order.out, MARK) as mark:
         yield str(mark.path)
 
 

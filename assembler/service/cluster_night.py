@@ -19,7 +19,7 @@ from typing import Any
 
 from assembler.core.lines import as_line
 from assembler.errors import ConfigurationError
-from assembler.service.cluster_worker import Refusal, finish, make_here, other_version, pack, refusal, sees
+from assembler.service.cluster_worker import Refusal, closed, finish, make_here, other_version, pack, refusal
 from assembler.service.night import Order, Result, failed_result
 from assembler.service.survey import Task
 
@@ -74,7 +74,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Job:
-    """An exposure that is to be made: how many workers died with it, and whether what is not there is known to be missing."""
+    """An exposure that is to be made: how many workers died with it, and whether what cannot be opened is known to be missing."""
 
     task: Task
     deaths: int = 0
@@ -310,7 +310,7 @@ class ClusterNight:
                 self._send_to(sent.worker, None, refusal, self._parcel, self._paths)
         elif isinstance(answer, Refusal):
             self._forget(sent)
-            ours = not answer.path or sees(answer.path)
+            ours = not (answer.path and closed(answer.path))
             self._again.append(job if ours else replace(job, trusting=True))
             if ours:
                 self._judge(sent.worker, answer.reason)

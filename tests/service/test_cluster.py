@@ -173,7 +173,7 @@ def test_when_all_workers_are_gone_it_says_so_and_waits_for_others(cluster, reco
 
 def test_what_a_worker_published_before_it_was_killed_is_told_as_made(cluster, recorded, tmp_path, begin):
     cluster.have(2)
-    cluster.arrange("os.remove", "stop", ".part")
+    cluster.arrange("os.remove", "stop", ".KP.")
     command = begin(cluster.address, recorded, tmp_path / "out")
     victim = cluster.stopped()
     assert [name for name in os.listdir(tmp_path / "out") if name.startswith("KP.")]
@@ -268,11 +268,18 @@ def test_a_worker_without_the_assembler_is_told_so_and_lives_on(cluster, order, 
     cluster.have(0)
 
 
-def test_a_worker_that_has_not_mounted_the_partition_is_told_and_others_make_the_night(cluster, recorded, tmp_path, begin):
+@pytest.mark.parametrize(("may_read", "reason"), [(False, "/.night."), (True, ": cannot write here: Read-only file system")])
+def test_a_worker_that_has_not_mounted_the_partition_is_told_and_others_make_the_night(
+    cluster, recorded, tmp_path, begin, may_read, reason
+):
     cluster.have(1)
     with closing(Mounts()) as mounts:
         (tmp_path / "out").mkdir()
-        mounts.disk(tmp_path / "out")
+        if may_read:
+            mounts.bind(tmp_path / "out", tmp_path / "out")
+            mounts.run("mount", "-o", "remount,bind,ro", tmp_path / "out")
+        else:
+            mounts.disk(tmp_path / "out")
         cluster.have(2, around=mounts.command())
         cluster.arrange("os.link", "stop", ".KP.")
         command = begin(cluster.address, recorded, tmp_path / "out")
@@ -282,7 +289,7 @@ def test_a_worker_that_has_not_mounted_the_partition_is_told_and_others_make_the
         code, _ = command.end()
         cluster.kill(cluster.workers.pop())
     assert (code, command.states) == (0, {"made": EXPOSURES})
-    assert f"{tmp_path}/out/.night." in told
+    assert f"{tmp_path}/out{reason}" in told
     check(tmp_path / "out", EXPOSURES)
 
 
