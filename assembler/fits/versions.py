@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from assembler.core.versions import SUPERSEDED, Replaced, is_version, superseded_name, superseded_version
-from assembler.errors import InputError, OutputError
+from assembler.errors import GoneError, InputError, OutputError
 from assembler.fits.blocks import open_fits, scan_primary, signature_of
 from assembler.fits.writer import Draft, drafts_of, sync_directory
 
@@ -42,12 +42,16 @@ def standing_l0(path: Path) -> Standing:
 
     Raises
     ------
+    GoneError
+        When nothing has it.
     OutputError
         When it is no L0 of that name, and so is not to be superseded.
     """
     try:
         found = scan_primary(str(path))
     except InputError as error:
+        if error.reason == "absent":
+            raise GoneError(str(error)) from error
         if error.retry:
             raise OutputError(str(error)) from error
         raise OutputError(f"{path} is no L0, and is never overwritten; move it away ({error})", retry=False) from error
@@ -93,6 +97,8 @@ def replaced_by(standing: Standing, reason: str) -> Replaced:
 
     Raises
     ------
+    GoneError
+        When it is not there any more.
     OutputError
         When it cannot be read.
     """
@@ -101,6 +107,8 @@ def replaced_by(standing: Standing, reason: str) -> Replaced:
     try:
         with standing.path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError as error:
+        raise GoneError(f"{standing.path}: is not there any more") from error
     except OSError as error:
         raise OutputError(f"{standing.path}: cannot be read: {error.strerror}") from error
     return Replaced(version=standing.version, written=standing.written, sha256=digest, reason=reason)
@@ -181,14 +189,28 @@ def finish_retiring(former: Path, newest: Path) -> None:
     OutputError
         When one of them cannot be read, or the file system refuses.
     """
-    standing = standing_l0(former)
-    told = f"HISTORY SHA-256 {replaced_by(standing, '').sha256}"
     try:
-        images = scan_primary(str(newest)).hdus[0].images
+        standing = standing_l0(former)
+        sha256 = replaced_by(standing, "").sha256
+    except GoneError:  # another assembler did it meanwhile
+        return
+    if tells_of(newest, sha256):
+        retire_l0(standing)
+
+
+def tells_of(path: Path, sha256: str) -> bool:
+    """Tell whether an L0 says that it replaced the file with some SHA-256.
+
+    Raises
+    ------
+    OutputError
+        When it cannot be read.
+    """
+    try:
+        images = scan_primary(str(path)).hdus[0].images
     except InputError as error:
         raise OutputError(str(error)) from error
-    if any(image.rstrip() == told for image in images):
-        retire_l0(standing)
+    return any(image.rstrip() == f"HISTORY SHA-256 {sha256}" for image in images)
 
 
 def _keep(final: Path, kept: Path) -> bool:

@@ -402,3 +402,24 @@ def test_stopped_between_the_new_name_and_the_old_one_the_next_run_finishes(rena
     assert (again.made, again.version, again.replaced) == (False, 2, kept)
     assert kept.read_bytes() == aside.read_bytes()
     assert sorted(os.listdir(tmp_path / "out")) == [made.path.name, "superseded"]
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_an_l0_that_another_assembler_gives_its_new_name_meanwhile_is_found_there(renamed, make, tmp_path, number):
+    former, found = renamed
+    with done_before("open", lambda *_: make(found, former=former, supersede=WHY), path=former, number=number):
+        outcome = make(found, former=former, supersede=WHY)
+    assert (outcome.made, outcome.version) == (False, 2)
+    assert sorted(os.listdir(tmp_path / "out")) == [outcome.path.name, "superseded"]
+
+
+def test_stopped_between_the_new_name_and_the_old_one_an_exposure_that_differs_again_is_superseded(renamed, kpf, night, make, tmp_path):
+    former, found = renamed
+    made = make(found, former=former, supersede=WHY)
+    os.link(made.replaced, former)
+    red = night.sub_fits(night.frames[0])["red"]
+    red.write_bytes(red.read_bytes().replace(b"GMT", b"HST"))
+    again = make(find_night(kpf, night.directory, night.frames[0]), former=former, supersede=WHY)
+    assert (again.made, again.version, again.path) == (True, 3, made.path)
+    assert sorted(os.listdir(tmp_path / "out")) == [made.path.name, "superseded"]
+    assert sorted(os.listdir(tmp_path / "out" / "superseded")) == sorted([made.replaced.name, made.path.name.replace(".fits", ".v2.fits")])
