@@ -230,6 +230,7 @@ class _Batch:
 def _make(batch: _Batch, directory: str) -> dict[str, Any]:
     """Make the L0s of a night, and return what came of it, of which nothing is kept here."""
     from assembler.fits.pace import Pacer
+    from assembler.fits.writer import remove_abandoned
     from assembler.reports.accounts import bad_night_account, night_account
     from assembler.reports.progress import show_progress
     from assembler.service.survey import choose, survey_night
@@ -256,7 +257,10 @@ def _make(batch: _Batch, directory: str) -> dict[str, Any]:
     jobs = min(batch.jobs, max(1, len(survey.tasks)))
     pacing = partial(Pacer, batch.rate / jobs, time.monotonic_ns, time.sleep) if batch.rate is not None else None
     results = []
-    making = batch.make(batch.order(out=out, pacing=pacing), survey.tasks, jobs)
+    order = batch.order(out=out, pacing=pacing)
+    if not order.dry:
+        remove_abandoned(out)  # those that a kill left, of exposures that are not even looked at now, too
+    making = batch.make(order, survey.tasks, jobs)
     with show_progress(directory, len(survey.tasks), paths=batch.paths, clock=time.monotonic_ns) as tell, closing(making):
         for result in making:
             if result.written:

@@ -48,7 +48,8 @@ def connect(address: str, tell: Callable[[str], None], patience: float = PATIENC
         When it is no address, dask.distributed is not installed, or no scheduler answers.
     """
     if not (found := _ADDRESS.fullmatch(address)) or int(found[1]) > 65535:
-        raise ConfigurationError(f"--scheduler {as_line(address, 200)}: expected tcp://HOST:PORT or tls://HOST:PORT")
+        shown = "that URL" if "@" in address else as_line(address, 200)  # a password may stand in it
+        raise ConfigurationError(f"--scheduler {shown}: expected tcp://HOST:PORT or tls://HOST:PORT")
     try:
         import distributed
     except ImportError as error:

@@ -346,6 +346,7 @@ def test_without_the_extra_one_line_tells_what_to_install(tmp_path):
     [
         (("--scheduler", "127.0.0.1:8786"), r"expected tcp://HOST:PORT"),
         (("--scheduler", "tcp://127.0.0.1:87861"), r"expected tcp://HOST:PORT"),
+        (("--scheduler", "tcp://kpf:secret@127.0.0.1:8786"), r"--scheduler that URL: expected tcp://HOST:PORT"),
         (("--scheduler", "tls://127.0.0.1:8786"), r"TLS"),
         (("--scheduler", "tcp://127.0.0.1:8786", "--jobs", "2"), r"leave one out"),
     ],
