@@ -37,8 +37,8 @@ class Standing:
     signature: Signature
 
 
-def standing_l0(path: Path) -> Standing:
-    """Look at the L0 that has the final name.
+def standing_l0(path: Path, filename: str = "") -> Standing:
+    """Look at the L0 that has the final name, or is kept as a superseded one of a final name.
 
     Raises
     ------
@@ -57,14 +57,32 @@ def standing_l0(path: Path) -> Standing:
         raise OutputError(f"{path} is no L0, and is never overwritten; move it away ({error})", retry=False) from error
     primary = found.hdus[0]
     version, name, written = (primary.value(keyword) for keyword in ("L0VER", "OFNAME", "DATE"))
-    if not is_version(version) or name != path.name:
+    if not is_version(version) or name != (filename or path.name):
         told = f"L0VER is {version!a}, OFNAME is {name!a}"
         raise OutputError(f"{path} is no L0 of this name, and is never overwritten; move it away ({told})", retry=False)
     return Standing(path=path, version=version, written=str(written or ""), signature=found.signature)
 
 
-def restore_l0(directory: Path, filename: str) -> bool:
-    """Give a name that no file has back to the newest superseded version of its L0; return whether there is one.
+def newest_superseded(directory: Path, filename: str) -> Standing | None:
+    """Look at the newest superseded version of a final name; None when there is none.
+
+    Raises
+    ------
+    OutputError
+        When it is no L0 of that name.
+    """
+    kept = directory / SUPERSEDED
+    try:
+        with os.scandir(kept) as entries:
+            names = {entry.name for entry in entries}
+    except OSError:
+        return None
+    numbers = [number for name in names if (number := superseded_version(name, filename))]
+    return standing_l0(kept / superseded_name(filename, max(numbers)), filename) if numbers else None
+
+
+def restore_l0(kept: Path, final: Path) -> None:
+    """Give a name that no file has back to the newest superseded version of its L0.
 
     An NFS client moves a file aside that is open on its host when another one takes its name. If it stops right then, nothing has
     the name, and the file that had it is among those that are superseded.
@@ -74,22 +92,12 @@ def restore_l0(directory: Path, filename: str) -> bool:
     OutputError
         When the file system refuses.
     """
-    kept = directory / SUPERSEDED
-    try:
-        with os.scandir(kept) as entries:
-            names = {entry.name for entry in entries}
-    except OSError:
-        return False
-    numbers = [number for name in names if (number := superseded_version(name, filename))]
-    if not numbers:
-        return False
     try:
         with suppress(FileExistsError):
-            os.link(kept / superseded_name(filename, max(numbers)), directory / filename)
-        sync_directory(directory)
+            os.link(kept, final)
+        sync_directory(final.parent)
     except OSError as error:
-        raise OutputError(f"{directory / filename}: cannot be restored from {kept}: {error.strerror}") from error
-    return True
+        raise OutputError(f"{final}: cannot be restored from {kept}: {error.strerror}") from error
 
 
 def replaced_by(standing: Standing, reason: str) -> Replaced:

@@ -26,7 +26,7 @@ from assembler.errors import ConfigurationError, GoneError, InputError, OutputEr
 from assembler.fits.blocks import scan_primary
 from assembler.fits.pace import Pace, at_once
 from assembler.fits.verifier import opens_with_cfitsio, verify_plan
-from assembler.fits.versions import Standing, replaced_by, restore_l0, retire_l0, standing_l0, supersede_l0, tells_of
+from assembler.fits.versions import Standing, newest_superseded, replaced_by, restore_l0, retire_l0, standing_l0, supersede_l0, tells_of
 from assembler.fits.writer import draft, publish, remove_abandoned, sum_l0, write_l0
 from assembler.service.finder import Found, file_times
 from assembler.service.inquiry import Inquiry
@@ -34,6 +34,7 @@ from assembler.service.scales import SCALES
 from assembler.telemetry.history import History
 
 _MOST_OVERTAKEN = 10
+_OF_ANOTHER = "the name was that of another exposure"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -274,8 +275,14 @@ def _make(
         if reason is None:
             raise TakenError(f"{former} is the L0 of this exposure, which would be {plan.filename} now", path=str(former))
         return _rename(plan, path, replaced_by(standing := standing_l0(former), reason), standing, verified, pace)
-    if not is_there(directory, plan.filename) and not restore_l0(directory, plan.filename):
-        return _write(plan, directory, None, verified, pace)
+    if not is_there(directory, plan.filename):
+        kept = newest_superseded(directory, plan.filename)
+        if kept is None:
+            return _write(plan, directory, None, verified, pace)
+        if _is_of_another(kept.path, plan):
+            made = _write(superseding(plan, replaced_by(kept, _OF_ANOTHER)), directory, None, verified, pace)
+            return made and replace(made, version=kept.version + 1)
+        restore_l0(kept.path, path)
     standing = standing_l0(path)
     concluded, sums = sum_l0(plan, pace)
     difference = None

@@ -423,3 +423,29 @@ def test_stopped_between_the_new_name_and_the_old_one_an_exposure_that_differs_a
     assert (again.made, again.version, again.path) == (True, 3, made.path)
     assert sorted(os.listdir(tmp_path / "out")) == [made.path.name, "superseded"]
     assert sorted(os.listdir(tmp_path / "out" / "superseded")) == sorted([made.replaced.name, made.path.name.replace(".fits", ".v2.fits")])
+
+
+def test_a_name_that_an_exposure_has_no_more_may_be_that_of_another(renamed, kpf, night, make, tmp_path):
+    """Its times were those of another exposure, which comes later."""
+    former, found = renamed
+    made = make(found, former=former, supersede=WHY)
+    (frame,) = night.frames
+    other = frame + 1
+    for origin, path in night.sub_fits(frame).items():
+        if origin in ("red", "ca_hk"):  # which tell the times that the first exposure had without green
+            theirs = path.read_bytes().replace(str(frame).encode(), str(other).encode())
+            path.with_name(path.name.replace(str(frame), str(other))).write_bytes(theirs)
+    night.sub_fits(frame)["guide"].unlink()  # it is found by its times
+    outcome = make(find_night(kpf, night.directory, other))
+    assert (outcome.path, outcome.made, outcome.version, outcome.replaced) == (former, True, 2, None)
+    header = fits.getheader(former)
+    assert (header["FRAMENO"], header["L0VER"]) == (other, 2)
+    assert list(header["HISTORY"])[2] == "Reason: the name was that of another exposure"
+    verify_l0(former)
+    assert make(find_night(kpf, night.directory, other)).made is False
+    red = night.sub_fits(frame)["red"].with_name(f"kpf_{other}.fits")
+    red.write_bytes(red.read_bytes().replace(b"GMT", b"HST"))
+    assert make(find_night(kpf, night.directory, other), supersede=WHY).version == 3
+    kept = sorted(os.listdir(tmp_path / "out" / "superseded"))
+    assert kept == [former.name.replace(".fits", f".v{number}.fits") for number in (1, 2)]
+    assert sorted(os.listdir(tmp_path / "out")) == sorted([former.name, made.path.name, "superseded"])
