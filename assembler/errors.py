@@ -6,7 +6,8 @@
     ├── ConfigurationError    2      the YAML, a setting or the command line     no
     ├── InputError            3      a sub-FITS, or that there is none           when it was still growing
     ├── OutputError           4      the output directory or its disk            when there is room again
-    │   └── TakenError        4      another L0 has the name                     no
+    │   ├── TakenError        4      another L0 has the name                     no
+    │   └── GoneError         4      another assembler gave the L0 another name  yes, at once
     ├── TelemetryError        5      the keyword history                         when the server is back
     ├── DeliveryError         4      a receiver of announcements                 when it is there again
     └── VerificationError     1      an L0 that is not what was planned          no
@@ -90,6 +91,10 @@ class TakenError(OutputError):
     def differing(self, difference: str) -> "TakenError":
         """Return the same with what differs in other words."""
         return TakenError(self._message, path=self.path, difference=difference)
+
+
+class GoneError(OutputError):
+    """An L0 that was there a moment ago has not its name any more: its exposure was given another one meanwhile."""
 
 
 class TelemetryError(AssemblerError):

@@ -297,11 +297,15 @@ def _survey(batch: _Batch, directory: str, out: Path) -> "Survey":
 def _make_exposures(batch: _Batch, survey: "Survey", out: Path, results: "list[Result]") -> None:
     """Make the L0s of what was chosen, tell of each, and add what came of it to the results."""
     from assembler.fits.pace import Pacer
+    from assembler.fits.writer import remove_abandoned
     from assembler.reports.progress import show_progress
 
     jobs = min(batch.jobs, max(1, len(survey.tasks)))
     pacing = partial(Pacer, batch.rate / jobs, time.monotonic_ns, time.sleep) if batch.rate is not None else None
-    making = batch.make(batch.order(out=out, pacing=pacing), survey.tasks, jobs)
+    order = batch.order(out=out, pacing=pacing)
+    if not order.dry:
+        remove_abandoned(out)  # those that a kill left, of exposures that are not even looked at now, too
+    making = batch.make(order, survey.tasks, jobs)
     told = batch.results if batch.paths else None
     with show_progress(survey.night, len(survey.tasks), out=told, clock=time.monotonic_ns) as tell, closing(making):
         for result in making:

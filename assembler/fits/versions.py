@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from assembler.core.versions import SUPERSEDED, Replaced, is_version, superseded_name, superseded_version
-from assembler.errors import InputError, OutputError
+from assembler.errors import GoneError, InputError, OutputError
 from assembler.fits.blocks import open_fits, scan_primary, signature_of
 from assembler.fits.writer import Draft, drafts_of, sync_directory
 
@@ -37,30 +37,52 @@ class Standing:
     signature: Signature
 
 
-def standing_l0(path: Path) -> Standing:
-    """Look at the L0 that has the final name.
+def standing_l0(path: Path, filename: str = "") -> Standing:
+    """Look at the L0 that has the final name, or is kept as a superseded one of a final name.
 
     Raises
     ------
+    GoneError
+        When nothing has it.
     OutputError
         When it is no L0 of that name, and so is not to be superseded.
     """
     try:
         found = scan_primary(str(path))
     except InputError as error:
+        if error.reason == "absent":
+            raise GoneError(str(error)) from error
         if error.retry:
             raise OutputError(str(error)) from error
         raise OutputError(f"{path} is no L0, and is never overwritten; move it away ({error})", retry=False) from error
     primary = found.hdus[0]
     version, name, written = (primary.value(keyword) for keyword in ("L0VER", "OFNAME", "DATE"))
-    if not is_version(version) or name != path.name:
+    if not is_version(version) or name != (filename or path.name):
         told = f"L0VER is {version!a}, OFNAME is {name!a}"
         raise OutputError(f"{path} is no L0 of this name, and is never overwritten; move it away ({told})", retry=False)
     return Standing(path=path, version=version, written=str(written or ""), signature=found.signature)
 
 
-def restore_l0(directory: Path, filename: str) -> bool:
-    """Give a name that no file has back to the newest superseded version of its L0; return whether there is one.
+def newest_superseded(directory: Path, filename: str) -> Standing | None:
+    """Look at the newest superseded version of a final name; None when there is none.
+
+    Raises
+    ------
+    OutputError
+        When it is no L0 of that name.
+    """
+    kept = directory / SUPERSEDED
+    try:
+        with os.scandir(kept) as entries:
+            names = {entry.name for entry in entries}
+    except OSError:
+        return None
+    numbers = [number for name in names if (number := superseded_version(name, filename))]
+    return standing_l0(kept / superseded_name(filename, max(numbers)), filename) if numbers else None
+
+
+def restore_l0(kept: Path, final: Path) -> None:
+    """Give a name that no file has back to the newest superseded version of its L0.
 
     An NFS client moves a file aside that is open on its host when another one takes its name. If it stops right then, nothing has
     the name, and the file that had it is among those that are superseded.
@@ -70,22 +92,12 @@ def restore_l0(directory: Path, filename: str) -> bool:
     OutputError
         When the file system refuses.
     """
-    kept = directory / SUPERSEDED
-    try:
-        with os.scandir(kept) as entries:
-            names = {entry.name for entry in entries}
-    except OSError:
-        return False
-    numbers = [number for name in names if (number := superseded_version(name, filename))]
-    if not numbers:
-        return False
     try:
         with suppress(FileExistsError):
-            os.link(kept / superseded_name(filename, max(numbers)), directory / filename)
-        sync_directory(directory)
+            os.link(kept, final)
+        sync_directory(final.parent)
     except OSError as error:
-        raise OutputError(f"{directory / filename}: cannot be restored from {kept}: {error.strerror}") from error
-    return True
+        raise OutputError(f"{final}: cannot be restored from {kept}: {error.strerror}") from error
 
 
 def replaced_by(standing: Standing, reason: str) -> Replaced:
@@ -93,6 +105,8 @@ def replaced_by(standing: Standing, reason: str) -> Replaced:
 
     Raises
     ------
+    GoneError
+        When it is not there any more.
     OutputError
         When it cannot be read.
     """
@@ -101,6 +115,8 @@ def replaced_by(standing: Standing, reason: str) -> Replaced:
     try:
         with standing.path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError as error:
+        raise GoneError(f"{standing.path}: is not there any more") from error
     except OSError as error:
         raise OutputError(f"{standing.path}: cannot be read: {error.strerror}") from error
     return Replaced(version=standing.version, written=standing.written, sha256=digest, reason=reason)
@@ -181,14 +197,28 @@ def finish_retiring(former: Path, newest: Path) -> None:
     OutputError
         When one of them cannot be read, or the file system refuses.
     """
-    standing = standing_l0(former)
-    told = f"HISTORY SHA-256 {replaced_by(standing, '').sha256}"
     try:
-        images = scan_primary(str(newest)).hdus[0].images
+        standing = standing_l0(former)
+        sha256 = replaced_by(standing, "").sha256
+    except GoneError:  # another assembler did it meanwhile
+        return
+    if tells_of(newest, sha256):
+        retire_l0(standing)
+
+
+def tells_of(path: Path, sha256: str) -> bool:
+    """Tell whether an L0 says that it replaced the file with some SHA-256.
+
+    Raises
+    ------
+    OutputError
+        When it cannot be read.
+    """
+    try:
+        images = scan_primary(str(path)).hdus[0].images
     except InputError as error:
         raise OutputError(str(error)) from error
-    if any(image.rstrip() == told for image in images):
-        retire_l0(standing)
+    return any(image.rstrip() == f"HISTORY SHA-256 {sha256}" for image in images)
 
 
 def _keep(final: Path, kept: Path) -> bool:

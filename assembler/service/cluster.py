@@ -16,6 +16,7 @@ from assembler.core.lines import as_line
 from assembler.errors import ConfigurationError
 from assembler.fits.writer import draft, remove_abandoned
 from assembler.service.cluster_night import ClusterNight, Link, LostError
+from assembler.service.cluster_worker import MARK
 from assembler.service.night import Order, Result, failed_result
 from assembler.service.survey import Task
 
@@ -23,7 +24,6 @@ PATIENCE = 60.0
 """How long a first worker is waited for [s]."""
 
 _CONNECT = 10.0
-_MARK = "night"
 _ADDRESS = re.compile(r"(?:tcp|tls)://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.%]+\]):([0-9]{1,5})")
 _UNREACHABLE = (OSError, ValueError, TypeError, RuntimeError)
 _LOGGERS = ("distributed", "distributed.client", "distributed.gc", "tornado", "tornado.application")
@@ -48,7 +48,8 @@ def connect(address: str, tell: Callable[[str], None], patience: float = PATIENC
         When it is no address, dask.distributed is not installed, or no scheduler answers.
     """
     if not (found := _ADDRESS.fullmatch(address)) or int(found[1]) > 65535:
-        raise ConfigurationError(f"--scheduler {as_line(address, 200)}: expected tcp://HOST:PORT or tls://HOST:PORT")
+        shown = "that URL" if "@" in address else as_line(address, 200)  # a password may stand in it
+        raise ConfigurationError(f"--scheduler {shown}: expected tcp://HOST:PORT or tls://HOST:PORT")
     try:
         import distributed
     except ImportError as error:
@@ -89,7 +90,7 @@ class Cluster:
         OutputError
             When nothing can be written where the L0s go.
         """
-        waiting = deque(tasks)
+        waiting = deque(map(_absolute, tasks))
         if not waiting:
             return
         order = replace(order, out=Path(os.path.abspath(order.out)))
@@ -114,14 +115,19 @@ class Cluster:
                 yield failed_result(task, trouble, 4)
 
 
+def _absolute(task: Task) -> Task:
+    """Name the L0s of an exposure so that a worker, which has a working directory of its own, finds the same ones."""
+    return replace(task, l0=task.l0 and os.path.abspath(task.l0), others=tuple(map(os.path.abspath, task.others)))
+
+
 @contextmanager
 def _mark(order: Order, first: Task) -> Iterator[str]:
     """Lend a path that is there where the partition is mounted: a file where the L0s go; if nothing is written, what is there."""
     if order.dry:
         yield str(order.out) if order.out.is_dir() else os.path.dirname(first.paths[0][1])
         return
-    remove_abandoned(order.out, _MARK)
-    with draft(order.out, _MARK) as mark:
+    remove_abandoned(order.out, MARK)
+    with draft(order.out, MARK) as mark:
         yield str(mark.path)
 
 

@@ -13,12 +13,13 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from pydoc import locate
 from queue import Empty, SimpleQueue
 from typing import Any
 
 from assembler.core.lines import as_line
 from assembler.errors import ConfigurationError
-from assembler.service.cluster_worker import Refusal, finish, make_here, pack, refusal, sees
+from assembler.service.cluster_worker import Refusal, closed, finish, make_here, other_version, pack, refusal
 from assembler.service.night import Order, Result, failed_result
 from assembler.service.survey import Task
 
@@ -26,13 +27,19 @@ _SILENT = 30.0
 """How long the scheduler may take for an answer [s]."""
 
 _ANSWER = 1.0
-"""How long an answer that is there may take to be fetched before it is looked whether its worker is gone [s]."""
+"""How long an answer that is there may take to be fetched before others are looked at [s]."""
+
+_LATE = 5.0
+"""How long until an answer that could not be fetched is tried again: its worker may be asleep, and the others are not to wait [s]."""
 
 _ROUND = 0.5
 """How long until the workers that there are are looked at again [s]."""
 
 _AGAIN = 60.0
 """How long until a worker that was not fit is asked again: a mount may come back [s]."""
+
+_PAUSED = 30.0
+"""How long a worker may be paused until others take over what it has: Dask pauses one that comes near its memory limit [s]."""
 
 _FINISH = 120.0
 """How long is waited for what is being made when the night is stopped [s]."""
@@ -67,7 +74,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Job:
-    """An exposure that is to be made: how many workers died with it, and whether what is not there is known to be missing."""
+    """An exposure that is to be made: how many workers died with it, and whether what cannot be opened is known to be missing."""
 
     task: Task
     deaths: int = 0
@@ -76,10 +83,11 @@ class _Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Sent:
-    """A task of Dask: at which worker, and for which exposure; None: it asks whether the worker is fit."""
+    """A task of Dask: at which worker, what it calls, and for which exposure; None: it asks whether the worker is fit."""
 
     future: Any
     worker: str
+    call: Callable[..., Any]
     job: _Job | None
 
 
@@ -108,6 +116,9 @@ class ClusterNight:
         self._done: SimpleQueue[Any] = SimpleQueue()
         self._load: Counter[str] = Counter()
         self._alone: set[str] = set()
+        self._late: dict[str, float] = {}
+        self._paused: dict[str, float] = {}
+        self._given_up: set[str] = set()
         self._threads: dict[str, int] = {}
         self._fit: set[str] = set()
         self._unfit: dict[str, tuple[str, float]] = {}
@@ -130,7 +141,8 @@ class ClusterNight:
                 more = f" (and {len(told) - 1} more workers)" if len(told) > 1 else ""
                 raise ConfigurationError(f"{where}: no worker is fit: {told[0]}{more}")
             if time.monotonic() > deadline:
-                told_of = "no worker has answered" if self._threads else "it has no workers"
+                silent = "all of its workers are paused" if self._paused else "it has no workers"
+                told_of = "no worker has answered" if self._threads else silent
                 raise ConfigurationError(f"{where}: {told_of} within {self._link.patience:g} s")
             list(self._collect())
 
@@ -151,15 +163,23 @@ class ClusterNight:
         """Have begun exposures finished and the others forgotten, and let the workers give up what they keep for the order."""
         import distributed
 
-        with suppress(LostError), self._calling() as client:
+        with suppress(LostError, distributed.CancelledError), self._calling() as client:
             client.cancel([sent.future for sent in self._sent.values()])
-            there = client.sync(client.scheduler.ncores, workers=None, callback_timeout=_SILENT)
-            ends = {worker: self._submit(worker, finish, self._parcel.name) for worker in self._fit & there.keys()}
-            busy = [end for worker, end in ends.items() if self._load[worker]]
+            ends = {worker: self._submit(worker, finish, self._parcel.name) for worker in self._fit & self._there(client).keys()}
             distributed.fire_and_forget(list(ends.values()))
+            busy = {worker: end for worker, end in ends.items() if self._load[worker]}
             if busy:
                 self._link.tell(f"{self._link.address}: what is being made is being finished")
-                distributed.wait(busy, timeout=_FINISH)
+            deadline = time.monotonic() + _FINISH
+            while busy and time.monotonic() < deadline:
+                with suppress(TimeoutError):
+                    next(iter(busy.values())).exception(timeout=_ROUND)
+                there = self._there(client)
+                busy = {worker: end for worker, end in busy.items() if worker in there and not end.done()}
+
+    def _there(self, client: Any) -> Any:
+        """Return which workers there are; those that take nothing new are among them."""
+        return client.sync(client.scheduler.ncores, workers=None, callback_timeout=_SILENT)
 
     @contextmanager
     def _calling(self) -> Iterator[Any]:
@@ -178,21 +198,30 @@ class ClusterNight:
             return
         self._next_look = now + _ROUND
         with self._calling() as client:
-            there = client.sync(client.scheduler.ncores, workers=None, callback_timeout=_SILENT)
+            there = self._there(client)
             self._threads = client.sync(client.scheduler.ncores_running, workers=None, callback_timeout=_SILENT)
-            gone = [sent for sent in self._sent.values() if sent.worker not in there]
+            self._paused = {worker: self._paused.get(worker, now) for worker in there if worker not in self._threads}
+            given_up = {worker for worker, since in self._paused.items() if now - since > _PAUSED}
+            gone = [sent for sent in self._sent.values() if sent.worker not in there or sent.worker in given_up]
             if gone:
                 client.cancel([sent.future for sent in gone])
-        self._fit &= there.keys()
+        self._fit &= there.keys() - given_up
         self._unfit = {worker: told for worker, told in self._unfit.items() if worker in there}
-        for worker, lost in Counter(sent.worker for sent in gone if sent.job).items():
-            self._link.tell(f"the worker {worker} is gone; others take over its {lost} exposures")
+        lost = Counter(sent.worker for sent in gone if sent.job)
+        for worker in lost.keys() | given_up - self._given_up:
+            what = "is paused, mostly for its memory limit; see its log" if worker in given_up else "is gone"
+            more = f"; others take over its {lost[worker]} exposures" if lost[worker] else ""
+            self._link.tell(f"the worker {worker} {what}{more}")
+        self._given_up = given_up
         for sent in gone:
             yield from self._take_back(sent)
+        for key in [key for key, again in self._late.items() if now > again]:
+            del self._late[key]
+            self._done.put(self._sent[key].future)
         asked = {sent.worker for sent in self._sent.values() if sent.job is None}
         for worker in self._threads.keys() - self._fit - asked:
             if worker not in self._unfit or now > self._unfit[worker][1]:
-                self._send_to(worker, None, refusal, self._parcel, self._paths)
+                self._send_to(worker, None, locate, "assembler.__version__")  # nothing of ours: what it cannot unpickle ends a worker
                 asked.add(worker)
         idle = not self._fit and not asked and any(self.left())
         if idle and not self._idle:
@@ -232,7 +261,7 @@ class ClusterNight:
 
     def _send_to(self, worker: str, job: _Job | None, call: Callable[..., Any], *words: object, **facts: object) -> None:
         future = self._submit(worker, call, *words, **facts)
-        self._sent[future.key] = _Sent(future=future, worker=worker, job=job)
+        self._sent[future.key] = _Sent(future=future, worker=worker, call=call, job=job)
         future.add_done_callback(self._done.put)
 
     def _submit(self, worker: str, call: Callable[..., Any], *words: object, **facts: object) -> Any:
@@ -259,7 +288,7 @@ class ClusterNight:
             if not isinstance(lost.__cause__, TimeoutError):
                 raise
             self._next_look = 0.0  # its worker may be gone
-            sent.future.add_done_callback(self._done.put)
+            self._late[sent.future.key] = time.monotonic() + _LATE
             return
         except distributed.CancelledError as cancelled:
             if self._link.client.status != "running":
@@ -271,10 +300,17 @@ class ClusterNight:
             yield from self._take_back(sent)
         elif job is None:
             self._forget(sent)
-            self._judge(sent.worker, f"it, or the scheduler, cannot use this assembler: {_named(error)}" if error else str(answer))
+            if error:
+                self._judge(sent.worker, f"it, or the scheduler, cannot use this assembler: {_named(error)}")
+            elif sent.call is refusal:
+                self._judge(sent.worker, str(answer))
+            elif reason := other_version(answer, self._parcel):
+                self._judge(sent.worker, reason)
+            else:
+                self._send_to(sent.worker, None, refusal, self._parcel, self._paths)
         elif isinstance(answer, Refusal):
             self._forget(sent)
-            ours = not answer.path or sees(answer.path)
+            ours = not (answer.path and closed(answer.path))
             self._again.append(job if ours else replace(job, trusting=True))
             if ours:
                 self._judge(sent.worker, answer.reason)
@@ -309,6 +345,7 @@ class ClusterNight:
 
     def _forget(self, sent: _Sent) -> None:
         del self._sent[sent.future.key]
+        self._late.pop(sent.future.key, None)
         sent.future.release()
         if sent.job is not None:
             self._load[sent.worker] -= 1

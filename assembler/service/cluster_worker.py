@@ -22,13 +22,19 @@ from assembler import __version__
 from assembler.core.lines import as_line
 from assembler.errors import AssemblerError
 from assembler.fits.pace import at_once
+from assembler.fits.writer import draft
 from assembler.service.finder import names_in
 from assembler.service.night import Order, Result, failed_result, make_exposure
 from assembler.service.survey import Task
 from assembler.telemetry.patience import Patience
 
+MARK = "night"
+"""What files without content are called where the L0s go, by which that directory is known and tried."""
+
 _MOST_ORDERS = 4
 """How many orders are kept. One is given up when the night is done; one whose client was killed, when so many others came."""
+
+_NOT_THERE = "is not there; is the same partition mounted?"
 
 _LONGEST_FINISH = 600.0
 """How long giving up waits for exposures that are being made [s]."""
@@ -92,13 +98,16 @@ def refusal(parcel: Parcel, paths: Sequence[str]) -> str:
     paths : sequence of str
         What has to be there.
     """
-    if reason := _other_version(parcel):
+    if reason := other_version(__version__, parcel):
         return reason
     for path in paths:
         if not sees(path):
-            return f"{path} is not there; is the same partition mounted?"
+            return f"{path} {_NOT_THERE}"
     try:
-        with _lent(parcel):
+        with _lent(parcel) as (kept, _):
+            if not kept.order.dry:
+                with draft(kept.order.out, MARK):  # one that may not write would fail one exposure after the other, and be quick at it
+                    pass
             return ""
     except AssemblerError as error:
         return str(error)
@@ -112,14 +121,14 @@ def make_here(parcel: Parcel, task: Task, *, trusting: bool) -> Result | Refusal
     parcel : Parcel
     task : Task
     trusting : bool
-        Whether sub-FITS that are not there are to be taken for missing. Else the exposure is refused: it may be that they are only
-        not mounted here, and an L0 does not depend on who made it.
+        Whether sub-FITS that are not there, or cannot be opened, are to be taken for missing. Else the exposure is refused: it may be
+        that they are only not mounted here, or not for this user, and an L0 does not depend on who made it.
     """
-    if reason := _other_version(parcel):
+    if reason := other_version(__version__, parcel):
         return Refusal(reason=reason)
-    unseen = None if trusting else next((path for _, path in task.paths if not sees(path)), None)
-    if unseen is not None:
-        return Refusal(reason=f"{unseen} is not there; is the same partition mounted?", path=unseen)
+    for _, path in task.paths if not trusting else ():
+        if reason := closed(path):
+            return Refusal(reason=reason, path=path)
     try:
         with _lent(parcel) as (kept, history):
             return make_exposure(task, kept.order, history, kept.pace)
@@ -136,6 +145,17 @@ def finish(name: str) -> None:
         gone.close()
 
 
+def closed(path: str) -> str:
+    """Return why a sub-FITS cannot be opened, or the empty string."""
+    if not sees(path):
+        return f"{path} {_NOT_THERE}"
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+    except OSError as error:
+        return f"{path} cannot be opened: {error.strerror}"
+    return ""
+
+
 def sees(path: str) -> bool:
     """Tell whether a path is there; over a network one that was missed once is only found by scanning its directory."""
     if os.path.lexists(path):
@@ -146,10 +166,12 @@ def sees(path: str) -> bool:
         return False
 
 
-def _other_version(parcel: Parcel) -> str:
-    if parcel.version == __version__:
+def other_version(theirs: object, parcel: Parcel) -> str:
+    """Return why a worker with some version of the assembler, or None, is not to be sent exposures, or the empty string."""
+    if theirs == parcel.version:
         return ""
-    return f"its assembler is version {__version__}, the one that sends the exposures is {parcel.version}; install the same on all"
+    told = f"its assembler is version {theirs}" if theirs is not None else "it has no assembler"
+    return f"{told}, the one that sends the exposures is {parcel.version}; install the same on all"
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,11 +22,11 @@ from assembler.core.plan import Plan, Source, plan_l0, superseding
 from assembler.core.residuals import is_stranger
 from assembler.core.times import Times, reconcile, with_durations
 from assembler.core.versions import Replaced
-from assembler.errors import ConfigurationError, InputError, OutputError, TakenError, VerificationError
+from assembler.errors import ConfigurationError, GoneError, InputError, OutputError, TakenError, VerificationError
 from assembler.fits.blocks import scan_primary
 from assembler.fits.pace import Pace, at_once
 from assembler.fits.verifier import opens_with_cfitsio, verify_plan
-from assembler.fits.versions import Standing, replaced_by, restore_l0, retire_l0, standing_l0, supersede_l0
+from assembler.fits.versions import Standing, newest_superseded, replaced_by, restore_l0, retire_l0, standing_l0, supersede_l0, tells_of
 from assembler.fits.writer import draft, publish, remove_abandoned, sum_l0, write_l0
 from assembler.service.finder import Found, file_times
 from assembler.service.inquiry import Inquiry
@@ -33,6 +34,7 @@ from assembler.service.scales import SCALES
 from assembler.telemetry.history import History
 
 _MOST_OVERTAKEN = 10
+_OF_ANOTHER = "the name was that of another exposure"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,8 +184,9 @@ def assemble(
     while True:
         plan = plan_exposure(found, history, directory, corrections=corrections, version=version, now=clock())
         try:
-            if outcome := _make(plan, directory, supersede, former, verified, pace):
-                return outcome
+            with suppress(GoneError):
+                if outcome := _make(plan, directory, supersede, former, verified, pace):
+                    return outcome
             overtaken += 1
             if overtaken == _MOST_OVERTAKEN:
                 raise OutputError(f"{directory / plan.filename}: others were faster {overtaken} times; try again when they are done")
@@ -267,12 +270,18 @@ def _make(
     """Write a plan and give it the final name, or leave alone what has it; None when another assembler was faster."""
     path = directory / plan.filename
     remove_abandoned(directory, plan.filename)
-    if former is not None and former != path and is_there(former.parent, former.name):
+    if former is not None and former.name != path.name and is_there(former.parent, former.name):
         if reason is None:
             raise TakenError(f"{former} is the L0 of this exposure, which would be {plan.filename} now", path=str(former))
         return _rename(plan, path, replaced_by(standing := standing_l0(former), reason), standing, verified, pace)
-    if not is_there(directory, plan.filename) and not restore_l0(directory, plan.filename):
-        return _write(plan, directory, None, verified, pace)
+    if not is_there(directory, plan.filename):
+        kept = newest_superseded(directory, plan.filename)
+        if kept is None:
+            return _write(plan, directory, None, verified, pace)
+        if _is_of_another(kept.path, plan):
+            made = _write(superseding(plan, replaced_by(kept, _OF_ANOTHER)), directory, None, verified, pace)
+            return made and replace(made, version=kept.version + 1)
+        restore_l0(kept.path, path)
     standing = standing_l0(path)
     concluded, sums = sum_l0(plan, pace)
     difference = None
@@ -306,11 +315,12 @@ def _is_of_another(path: Path, plan: Plan) -> bool:
 
 def _rename(plan: Plan, path: Path, replaced: Replaced, former: Standing, verified: Callable[[Path], None], pace: Pace) -> Outcome | None:
     """Make an L0 under another name than this exposure had, and then take that one away."""
-    if is_there(path.parent, path.name):  # a stop came between the two
-        made = _make(plan, path.parent, None, None, verified, pace)
+    if is_there(path.parent, path.name):  # a stop came between the two, or another exposure has the name
+        is_ours = tells_of(path, replaced.sha256)
+        made = _make(plan, path.parent, replaced.reason if is_ours else None, None, verified, pace)
     else:
         made = _write(superseding(plan, replaced), path.parent, None, verified, pace)
-    return made and replace(made, version=former.version + 1, replaced=retire_l0(former))
+    return made and replace(made, version=max(made.version, former.version + 1), replaced=retire_l0(former))
 
 
 def _write(plan: Plan, directory: Path, standing: Standing | None, verified: Callable[[Path], None], pace: Pace) -> Outcome | None:

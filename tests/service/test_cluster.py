@@ -8,10 +8,12 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import distributed
 import kpf_night
 import pytest
 from clusters import Cluster
@@ -20,8 +22,9 @@ from watching import PATIENCE, ROOT, Mounts, wait_for
 from assembler.errors import ConfigurationError
 from assembler.fits.blocks import scan
 from assembler.service import cluster as clustered
+from assembler.service import cluster_night
 from assembler.service.finder import find_night
-from assembler.service.night import Order
+from assembler.service.night import Order, Result
 from assembler.service.reader import verify_l0
 from assembler.service.survey import survey_night
 from assembler.telemetry import sqlite
@@ -55,12 +58,12 @@ def history_of(night: kpf_night.Night) -> str:
 
 
 class Command:
-    """The command, as a process of its own, on a cluster."""
+    """The command, as a process of its own, on a cluster; its paths are relative to where it runs, and the workers run elsewhere."""
 
     def __init__(self, address: str, night: kpf_night.Night, out: Path, *words: object) -> None:
-        history = night.telemetry.with_name("history.db")
-        told = [sys.executable, "-m", "assembler", "night", night.directory, "--out", out, "-i", ROOT / "prefixes.yaml", "--json"]
-        told += ["--history", f"sqlite:///{os.path.relpath(history, ROOT)}", "--scheduler", address, *words]
+        place, there, history = (os.path.relpath(p, ROOT) for p in (night.directory, out, night.telemetry.with_name("history.db")))
+        told = [sys.executable, "-m", "assembler", "night", place, "--out", there, "-i", "prefixes.yaml", "--json"]
+        told += ["--history", f"sqlite:///{history}", "--scheduler", address, *words]
         pipe = subprocess.PIPE
         self.process = subprocess.Popen([str(word) for word in told], stdout=pipe, stderr=pipe, text=True, cwd=ROOT, start_new_session=True)
 
@@ -170,13 +173,58 @@ def test_when_all_workers_are_gone_it_says_so_and_waits_for_others(cluster, reco
 
 def test_what_a_worker_published_before_it_was_killed_is_told_as_made(cluster, recorded, tmp_path, begin):
     cluster.have(2)
-    cluster.arrange("os.remove", "stop", ".part")
+    cluster.arrange("os.remove", "stop", ".KP.")
     command = begin(cluster.address, recorded, tmp_path / "out")
     victim = cluster.stopped()
     assert [name for name in os.listdir(tmp_path / "out") if name.startswith("KP.")]
     os.kill(victim, signal.SIGKILL)
     assert (command.end()[0], command.states) == (0, {"made": EXPOSURES})
     check(tmp_path / "out", EXPOSURES)
+
+
+def test_a_worker_that_falls_asleep_with_its_answers_keeps_no_other_from_working(cluster, recorded, tmp_path, begin):
+    cluster.have(1)
+    cluster.arrange("os.link", "stop", ".KP.")
+    command = begin(cluster.address, recorded, tmp_path / "out")
+    sleeper = cluster.stopped()
+    command.process.send_signal(signal.SIGSTOP)
+    os.kill(sleeper, signal.SIGCONT)
+    with distributed.Client(cluster.address, set_as_default=False) as client:
+        wait_for("answers", lambda: sum(map(len, client.has_what().values())) == 3)  # one for each thread, and one in reserve
+    os.kill(sleeper, signal.SIGSTOP)
+    cluster.have(2)
+    command.process.send_signal(signal.SIGCONT)
+    wait_for("the other one to make the rest", lambda: len(list((tmp_path / "out").glob("KP.*"))) == EXPOSURES)
+    os.kill(sleeper, signal.SIGKILL)
+    assert (command.end()[0], command.states) == (0, {"made": EXPOSURES})
+    check(tmp_path / "out", EXPOSURES)
+
+
+def test_what_a_worker_has_that_is_paused_for_its_memory_is_made_by_others(cluster, recorded, order, monkeypatch):
+    """Dask pauses a worker that comes near its limit; it keeps what it has, and begins none of it."""
+    monkeypatch.setattr(cluster_night, "_PAUSED", 0.5)
+    told = []
+    cluster.have(1)
+    cluster.arrange("os.link", "hold", ".KP.")
+
+    def make_all() -> list[Result]:
+        with clustered.connect(cluster.address, told.append) as there:
+            return list(there.make_night(order, survey_night(order.instrument, recorded.directory).tasks))
+
+    with distributed.Client(cluster.address, set_as_default=False) as client, ThreadPoolExecutor(1) as pool:
+        making = pool.submit(make_all)
+        try:
+            wait_for("two drafts", lambda: len(list(order.out.glob(".KP.*"))) == 2)
+            (paused,) = client.run(lambda dask_worker: setattr(dask_worker.memory_manager, "memory_pause_fraction", 1e-9))
+            wait_for("it to be told", lambda: any(f"the worker {paused} is paused" in line for line in told))
+            cluster.have(2)
+        finally:
+            cluster.calm()
+        states = Counter(result.state for result in making.result(PATIENCE))
+        client.run(lambda dask_worker: setattr(dask_worker.memory_manager, "memory_pause_fraction", 0.8), workers=[paused])
+    assert states == {"made": EXPOSURES}
+    assert [line for line in told if line.endswith("others take over its 3 exposures")], told
+    check(order.out, EXPOSURES)
 
 
 def test_ctrl_c_lets_what_is_being_made_be_finished_and_begins_nothing_more(cluster, recorded, tmp_path, begin):
@@ -186,6 +234,8 @@ def test_ctrl_c_lets_what_is_being_made_be_finished_and_begins_nothing_more(clus
     victim = cluster.stopped()
     os.killpg(command.process.pid, signal.SIGINT)
     wait_for("it to say so", lambda: "is being finished" in command.process.stderr.readline())
+    with pytest.raises(subprocess.TimeoutExpired):  # it waits for what cannot be finished yet
+        command.process.wait(3)
     os.kill(victim, signal.SIGCONT)
     assert command.end()[0] == 130
     check(tmp_path / "out", len(os.listdir(tmp_path / "out")))
@@ -204,11 +254,32 @@ def test_workers_of_another_version_are_sent_nothing(cluster, order, recorded):
     assert os.listdir(order.out) == []
 
 
-def test_a_worker_that_has_not_mounted_the_partition_is_told_and_others_make_the_night(cluster, recorded, tmp_path, begin):
+def test_a_worker_without_the_assembler_is_told_so_and_lives_on(cluster, order, recorded):
+    """What a worker of Dask cannot unpickle ends it, and others may work on it, too."""
+    cluster.have(0)
+    cluster.have(1, around=("env", "CLUSTER_WITHOUT=assembler"))
+    with clustered.connect(cluster.address, [].append) as there:
+        tasks = survey_night(order.instrument, recorded.directory).tasks
+        wrong = pytest.raises(ConfigurationError, match=r"no worker is fit: tcp://.*: it has no assembler")
+        with wrong, closing(there.make_night(order, tasks)) as making:
+            list(making)
+    (stranger,) = cluster.workers
+    assert stranger.poll() is None
+    cluster.have(0)
+
+
+@pytest.mark.parametrize(("may_read", "reason"), [(False, "/.night."), (True, ": cannot write here: Read-only file system")])
+def test_a_worker_that_has_not_mounted_the_partition_is_told_and_others_make_the_night(
+    cluster, recorded, tmp_path, begin, may_read, reason
+):
     cluster.have(1)
     with closing(Mounts()) as mounts:
         (tmp_path / "out").mkdir()
-        mounts.disk(tmp_path / "out")
+        if may_read:
+            mounts.bind(tmp_path / "out", tmp_path / "out")
+            mounts.run("mount", "-o", "remount,bind,ro", tmp_path / "out")
+        else:
+            mounts.disk(tmp_path / "out")
         cluster.have(2, around=mounts.command())
         cluster.arrange("os.link", "stop", ".KP.")
         command = begin(cluster.address, recorded, tmp_path / "out")
@@ -218,7 +289,7 @@ def test_a_worker_that_has_not_mounted_the_partition_is_told_and_others_make_the
         code, _ = command.end()
         cluster.kill(cluster.workers.pop())
     assert (code, command.states) == (0, {"made": EXPOSURES})
-    assert f"{tmp_path}/out/.night." in told
+    assert f"{tmp_path}/out{reason}" in told
     check(tmp_path / "out", EXPOSURES)
 
 
@@ -275,6 +346,7 @@ def test_without_the_extra_one_line_tells_what_to_install(tmp_path):
     [
         (("--scheduler", "127.0.0.1:8786"), r"expected tcp://HOST:PORT"),
         (("--scheduler", "tcp://127.0.0.1:87861"), r"expected tcp://HOST:PORT"),
+        (("--scheduler", "tcp://kpf:secret@127.0.0.1:8786"), r"--scheduler that URL: expected tcp://HOST:PORT"),
         (("--scheduler", "tls://127.0.0.1:8786"), r"TLS"),
         (("--scheduler", "tcp://127.0.0.1:8786", "--jobs", "2"), r"leave one out"),
     ],

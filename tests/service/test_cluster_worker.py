@@ -1,5 +1,6 @@
 """What a worker keeps of an order: a history for each exposure that is being made, closed when the night is done."""
 
+import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,7 @@ import pytest
 
 from assembler.errors import TelemetryError
 from assembler.service import cluster_worker
-from assembler.service.cluster_worker import Parcel, Refusal, finish, make_here, pack, refusal, sees
+from assembler.service.cluster_worker import Parcel, Refusal, closed, finish, make_here, pack, refusal, sees
 from assembler.service.night import Order
 from assembler.service.survey import Task, survey_night
 
@@ -141,12 +142,15 @@ def test_a_history_that_is_not_there_is_a_reason(order, tasks):
     assert make_here(parcel, tasks[0], trusting=False).exit_code == TelemetryError.exit_code
 
 
-def test_an_exposure_with_a_sub_fits_that_is_not_there_is_refused_unless_it_is_known_to_be_missing(order, tasks):
+@pytest.mark.parametrize("is_there", [False, True])
+def test_an_exposure_with_a_sub_fits_that_cannot_be_opened_is_refused_unless_that_is_known(order, tasks, is_there):
     red = Path(dict(tasks[0].paths)["red"])
     red.unlink()
+    if is_there:
+        red.symlink_to(red.name)  # it leads to itself
     parcel = pack("red", order)
     answer = make_here(parcel, tasks[0], trusting=False)
-    assert (answer.path, sees(answer.path)) == (str(red), False)
+    assert (answer.path, answer.reason == closed(str(red)), sees(answer.path)) == (str(red), True, is_there)
     assert not order.out.exists()
     result = make_here(parcel, tasks[0], trusting=True)
     assert (result.state, list(result.missing)) == ("made", ["red"])
@@ -155,4 +159,5 @@ def test_an_exposure_with_a_sub_fits_that_is_not_there_is_refused_unless_it_is_k
 def test_what_is_not_there_is_the_reason_and_names_the_path(order, tmp_path):
     parcel = pack("paths", order)
     assert refusal(parcel, [str(tmp_path)]) == ""
+    assert os.listdir(order.out) == []
     assert str(tmp_path / "nowhere" / "x") in refusal(parcel, [str(tmp_path / "nowhere" / "x")])

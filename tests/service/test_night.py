@@ -91,6 +91,18 @@ def test_only_what_has_no_l0_is_made_when_that_is_asked(recorded, tmp_path):
     assert run(recorded, tmp_path / "out", "--only-missing").stderr.splitlines()[-1].startswith("0 exposures: nothing to do")
 
 
+def test_what_a_kill_left_is_removed_though_nothing_is_to_be_made(recorded, tmp_path):
+    """It was killed between the name of an L0 and that of its draft, and only what is missing is made then."""
+    assert run(recorded, tmp_path / "out").returncode == 0
+    name = min(os.listdir(tmp_path / "out"))
+    left = tmp_path / "out" / f".{name}.0123456789abcdef.part"
+    os.link(tmp_path / "out" / name, left)
+    assert run(recorded, tmp_path / "out", "--diff").returncode == 0
+    assert left.exists()
+    assert run(recorded, tmp_path / "out", "--only-missing").stderr.splitlines()[-1].startswith("0 exposures: nothing to do")
+    check(tmp_path / "out", 12)
+
+
 def test_killed_at_random_moments_and_run_again_each_l0_is_there_once(recorded, tmp_path):
     chance = random.Random(1)
     for _ in range(6):

@@ -383,6 +383,14 @@ def test_an_exposure_whose_times_are_known_better_has_one_l0_under_its_new_name(
     assert (again.made, again.path) == (False, outcome.path)
 
 
+@pytest.mark.parametrize("reason", [None, WHY])
+def test_an_l0_whose_directory_is_named_otherwise_keeps_its_name(found, make, tmp_path, reason):
+    path = make(found).path
+    again = make(found, former=Path(os.path.relpath(path)), supersede=reason)
+    assert (again.made, again.replaced) == (False, None)
+    assert os.listdir(tmp_path / "out") == [path.name]
+
+
 def test_stopped_between_the_new_name_and_the_old_one_the_next_run_finishes(renamed, make, tmp_path):
     former, found = renamed
     aside = tmp_path / "aside"
@@ -394,3 +402,50 @@ def test_stopped_between_the_new_name_and_the_old_one_the_next_run_finishes(rena
     assert (again.made, again.version, again.replaced) == (False, 2, kept)
     assert kept.read_bytes() == aside.read_bytes()
     assert sorted(os.listdir(tmp_path / "out")) == [made.path.name, "superseded"]
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_an_l0_that_another_assembler_gives_its_new_name_meanwhile_is_found_there(renamed, make, tmp_path, number):
+    former, found = renamed
+    with done_before("open", lambda *_: make(found, former=former, supersede=WHY), path=former, number=number):
+        outcome = make(found, former=former, supersede=WHY)
+    assert (outcome.made, outcome.version) == (False, 2)
+    assert sorted(os.listdir(tmp_path / "out")) == [outcome.path.name, "superseded"]
+
+
+def test_stopped_between_the_new_name_and_the_old_one_an_exposure_that_differs_again_is_superseded(renamed, kpf, night, make, tmp_path):
+    former, found = renamed
+    made = make(found, former=former, supersede=WHY)
+    os.link(made.replaced, former)
+    red = night.sub_fits(night.frames[0])["red"]
+    red.write_bytes(red.read_bytes().replace(b"GMT", b"HST"))
+    again = make(find_night(kpf, night.directory, night.frames[0]), former=former, supersede=WHY)
+    assert (again.made, again.version, again.path) == (True, 3, made.path)
+    assert sorted(os.listdir(tmp_path / "out")) == [made.path.name, "superseded"]
+    assert sorted(os.listdir(tmp_path / "out" / "superseded")) == sorted([made.replaced.name, made.path.name.replace(".fits", ".v2.fits")])
+
+
+def test_a_name_that_an_exposure_has_no_more_may_be_that_of_another(renamed, kpf, night, make, tmp_path):
+    """Its times were those of another exposure, which comes later."""
+    former, found = renamed
+    made = make(found, former=former, supersede=WHY)
+    (frame,) = night.frames
+    other = frame + 1
+    for origin, path in night.sub_fits(frame).items():
+        if origin in ("red", "ca_hk"):  # which tell the times that the first exposure had without green
+            theirs = path.read_bytes().replace(str(frame).encode(), str(other).encode())
+            path.with_name(path.name.replace(str(frame), str(other))).write_bytes(theirs)
+    night.sub_fits(frame)["guide"].unlink()  # it is found by its times
+    outcome = make(find_night(kpf, night.directory, other))
+    assert (outcome.path, outcome.made, outcome.version, outcome.replaced) == (former, True, 2, None)
+    header = fits.getheader(former)
+    assert (header["FRAMENO"], header["L0VER"]) == (other, 2)
+    assert list(header["HISTORY"])[2] == "Reason: the name was that of another exposure"
+    verify_l0(former)
+    assert make(find_night(kpf, night.directory, other)).made is False
+    red = night.sub_fits(frame)["red"].with_name(f"kpf_{other}.fits")
+    red.write_bytes(red.read_bytes().replace(b"GMT", b"HST"))
+    assert make(find_night(kpf, night.directory, other), supersede=WHY).version == 3
+    kept = sorted(os.listdir(tmp_path / "out" / "superseded"))
+    assert kept == [former.name.replace(".fits", f".v{number}.fits") for number in (1, 2)]
+    assert sorted(os.listdir(tmp_path / "out")) == sorted([former.name, made.path.name, "superseded"])
