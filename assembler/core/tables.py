@@ -101,7 +101,7 @@ def _encode(form: Form, width: int, cells: Sequence[Cell]) -> bytes:
         text = f"%-{width}s" * len(cells) % tuple(cells)  # in half the time of so many calls of ljust
         return printable_text(text).encode("ascii")
     if form == "L":
-        return bytes(ord("T") if cell else ord("F") for cell in cells)
+        return b"".join([b"T" if cell else b"F" for cell in cells]) if any(cells) else b"F" * len(cells)
     if form == "J":
         return struct.pack(f">{len(cells)}i", *cells)
     return struct.pack(f">{len(cells)}d", *(math.nan if cell is None else cell for cell in cells))
