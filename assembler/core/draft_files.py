@@ -87,7 +87,7 @@ def exposure_frames(samples: Sequence[SampleFile], told: Sequence[Sequence[tuple
     frames = []
     for sample, cards in zip(samples, told, strict=True):
         keyword = next((keyword for keyword, number in cards if number == frame), "")
-        named = frame if keyword or _run_of(sample.sub.name, frame) else None
+        named = frame if keyword or _writes_out(sample.sub.name, frame) else None  # the 1 of guide1 is no frame number
         frames.append(Frame(keyword=keyword, number=named, counter=None if keyword else _own_card(sample, cards)[1]))
     return tuple(frames)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import memory
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from assembler.core.draft import draft_instrument
@@ -123,6 +123,7 @@ LAYOUTS = (
     st.booleans(),
     st.sampled_from(["counts with the others", "counts otherwise", "counts otherwise, and no card tells"]),
 )
+@example("/n/{o}_{n:04}.fits", "/n/{d}_{o}1_{n:05}.fits", [1, 2], True, "counts otherwise, and no card tells")
 def test_a_pattern_fits_the_files_of_the_next_exposure_and_no_other(layout, of_guide, numbers, told, guide):
     assume(told or (guide == "counts with the others" and not layout == of_guide == "/n/{o}/raw/x{n:03}{o}.fits"))
 
