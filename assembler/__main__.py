@@ -20,6 +20,12 @@ def main() -> None:
         code = 130
     if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # one more is no news while Python takes itself apart
+    try:
+        sys.stderr.flush()
+    except OSError:  # nobody takes it; Python would end with an exit code of its own, 120
+        from assembler import console
+
+        console.give_up(sys.stderr)
     sys.exit(code)
 
 

@@ -5,6 +5,7 @@ assembled; 4 output or storage failed; 5 a keyword history cannot be opened or f
 """
 
 import os
+import sys
 import time
 from contextlib import suppress
 from importlib import import_module
@@ -58,10 +59,10 @@ def run() -> int:
         console.say("assembler: stopped")
         return STOPPED
     except BrokenPipeError:
-        console.give_up_output()
+        console.give_up(sys.stdout)
         return 0
     except OSError as error:  # a disk that is full, behind standard output
-        console.give_up_output()
+        console.give_up(sys.stdout)
         console.say(f"assembler: {error}")
         return 4
     return result if isinstance(result, int) else 0

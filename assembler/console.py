@@ -71,14 +71,14 @@ class Results:
         except OSError as error:
             self._is_taken = False
             self.exit_code = 0 if isinstance(error, BrokenPipeError) else OutputError.exit_code
-            give_up_output()
+            give_up(sys.stdout)
             say(f"standard output takes no more ({error.strerror}); the work goes on without")
 
 
-def give_up_output() -> None:
-    """Let standard output, which fails, lead nowhere, so that what is left in its buffer fails nobody."""
+def give_up(stream: IO[str]) -> None:
+    """Let a standard stream that fails lead nowhere, so that what is left in its buffer fails nobody, and the exit code stays."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
+    os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
 
 

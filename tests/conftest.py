@@ -26,6 +26,8 @@ ROOT = Path(__file__).parent.parent
 WRITTEN = 1_790_000_000 * 10**9
 """An instant [ns] for DATE, so that L0s of the tests are the same every time."""
 
+os.environ.pop("PYTHONUNBUFFERED", None)  # users have no such setting, and it hides what is left in a buffer at the end
+
 settings.register_profile("default", deadline=None)
 settings.register_profile("long", deadline=None, max_examples=3000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
