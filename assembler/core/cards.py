@@ -104,8 +104,7 @@ def value_of(text: str) -> Value:
     if text in ("T", "F"):
         return text == "T"
     if text[0] == "(":
-        real, imaginary = text[1:-1].split(",")
-        return complex(_float(real), _float(imaginary))
+        return complex(*map(_float, text[1:-1].split(",")))
     return int(text) if _INTEGER.fullmatch(text) else _float(text)
 
 
@@ -115,8 +114,7 @@ def is_value_text(text: str) -> bool:
     >>> is_value_text("-2.5E+03"), is_value_text("NaN"), is_value_text("'open")
     (True, False, False)
     """
-    found = _FIELD.fullmatch(text)
-    return found is not None and found.group(2) is None
+    return (found := _FIELD.fullmatch(text)) is not None and found.group(2) is None
 
 
 def read_records(images: Sequence[str]) -> list[Record]:
@@ -166,15 +164,13 @@ def write_card(keyword: str, text: str, comment: str = "", tail: str = "") -> tu
     >>> write_card("RDTM_ZO", "'GMT     '", "time zone", "Kwd red TM_ZONE")[0].rstrip()
     "RDTM_ZO = 'GMT     '           / time zone Kwd red TM_ZONE"
     """
-    start = f"{keyword:8}= "
-    text = text.rstrip()
-    comment = comment.rstrip()
+    start, text, comment = f"{keyword:8}= ", text.rstrip(), comment.rstrip()
+    field = text.ljust(FIXED_WIDTH)
     told = f"{comment} {tail}" if comment and tail else comment or tail
-    whole = f"{start}{text:{FIXED_WIDTH}} / {told}" if told else f"{start}{text:{FIXED_WIDTH}}"
+    whole = f"{start}{field} / {told}" if told else start + field
     if len(whole) <= CARD_LENGTH:  # as nearly always
         return (whole.ljust(CARD_LENGTH),)
     room = CARD_LENGTH - VALUE_COLUMN - (len(tail) + 3 if tail else 0)
-    field = text.ljust(FIXED_WIDTH)
     if len(field) > room:
         field = text.strip()
     if len(field) <= room:
@@ -277,10 +273,7 @@ def rename(record: Record, keyword: str) -> tuple[str, ...]:
 
 
 def _read_lawful(images: Sequence[str], together: str) -> list[tuple[str, str, str]]:
-    """Return keyword, value field and comment of each lawful value card, as `read_record` does, but of all at once and quicker.
-
-    Of others, three empty strings; and of all, where lines would not be what cards are.
-    """
+    """Return what `read_record` finds in lawful value cards, of all at once and quicker; empty strings of others, or of all."""
     if not is_printable(together) or set(map(len, images)) != {CARD_LENGTH}:
         return [("", "", "")] * len(images)
     return _LINE.findall("\n".join((*images, "")))
@@ -289,14 +282,10 @@ def _read_lawful(images: Sequence[str], together: str) -> list[tuple[str, str, s
 def _continued(records: Sequence[Record], images: Sequence[str]) -> list[Record]:
     """Return records of single cards with each CONTINUE card in the record of the string that it continues."""
     result: list[Record] = []
-    end = 0
     for record in records:
-        if record.place < end:
-            continue
-        if record.text.endswith("&'") and record.kind != "commentary":
-            record = _with_continuation(record, images)  # noqa: PLW2901
-        end = record.place + len(record.images)
-        result.append(record)
+        if not result or record.place >= result[-1].place + len(result[-1].images):
+            continues = record.text.endswith("&'") and record.kind != "commentary"
+            result.append(_with_continuation(record, images) if continues else record)
     return result
 
 
