@@ -273,7 +273,7 @@ def rename(record: Record, keyword: str) -> tuple[str, ...]:
 
 
 def _read_lawful(images: Sequence[str], together: str) -> list[tuple[str, str, str]]:
-    """Return what `read_record` finds in lawful value cards, of all at once and quicker; empty strings of others, or of all."""
+    """Read all lawful value cards at once: keyword, field, comment; empty strings for other cards, or for all where lines are no cards."""
     if not is_printable(together) or set(map(len, images)) != {CARD_LENGTH}:
         return [("", "", "")] * len(images)
     return _LINE.findall("\n".join((*images, "")))

@@ -17,6 +17,7 @@ import distributed
 import kpf_night
 import pytest
 from clusters import Cluster
+from orders import night_order
 from watching import PATIENCE, ROOT, Mounts, wait_for
 
 from assembler.errors import ConfigurationError
@@ -99,17 +100,7 @@ def begin() -> Iterator[Callable[..., Command]]:
 
 @pytest.fixture
 def order(kpf, recorded, tmp_path) -> Order:
-    return Order(
-        instrument=kpf,
-        corrections=(),
-        out=tmp_path / "out",
-        opening=None,
-        patience=1.0,
-        pacing=None,
-        supersede=None,
-        version="0.1.0",
-        clock=int,
-    )
+    return night_order(kpf, tmp_path / "out", version="0.1.0")
 
 
 def check(out: Path, count: int) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import kpf_night
 import pytest
+from orders import night_order
 
 from assembler.errors import TelemetryError
 from assembler.service import cluster_worker
@@ -59,17 +60,7 @@ def away() -> Counted:
 def order(kpf, tmp_path) -> Iterator[Order]:
     Histories.opened = Histories.closed = 0
     Histories.meeting = None
-    yield Order(
-        instrument=kpf,
-        corrections=(),
-        out=tmp_path / "out",
-        opening=Counted,
-        patience=10.0,
-        pacing=None,
-        supersede=None,
-        version=VERSION,
-        clock=int,
-    )
+    yield night_order(kpf, tmp_path / "out", opening=Counted, patience=10.0, version=VERSION)
     for name in list(cluster_worker._kept):
         finish(name)
 

@@ -22,9 +22,10 @@ from pathlib import Path
 
 import kpf_night
 import pytest
+from orders import night_order
 
 from assembler.fits.blocks import scan
-from assembler.service.night import Order, make_night
+from assembler.service.night import make_night
 from assembler.service.processes import begin_server
 from assembler.service.reader import verify_l0
 from assembler.service.survey import survey_night
@@ -127,17 +128,7 @@ def deadly(mark: Path, *, always: bool) -> int:
 @pytest.mark.parametrize("always", [False, True])
 def test_an_exposure_whose_process_is_killed_is_tried_once_more_and_the_others_are_made(kpf, tmp_path, always):
     night = kpf_night.make_night(tmp_path, exposures=3, shape=(4, 4))
-    told = Order(
-        instrument=kpf,
-        corrections=(),
-        out=tmp_path / "out",
-        opening=None,
-        patience=1.0,
-        supersede=None,
-        pacing=None,
-        version="test",
-        clock=partial(deadly, tmp_path / "mark", always=always),
-    )
+    told = night_order(kpf, tmp_path / "out", clock=partial(deadly, tmp_path / "mark", always=always))
     results = list(make_night(told, survey_night(kpf, night.directory).tasks, 2))
     assert {result.task.frame for result in results} == set(night.frames)
     state, code, reason = ("failed", 4, "its process was killed, twice; run again") if always else ("made", 0, "")
@@ -146,17 +137,7 @@ def test_an_exposure_whose_process_is_killed_is_tried_once_more_and_the_others_a
 
 def test_where_no_process_can_be_begun_that_is_why_each_exposure_failed(kpf, tmp_path):
     night = kpf_night.make_night(tmp_path, exposures=3, shape=(4, 4))
-    order = Order(
-        instrument=kpf,
-        corrections=(),
-        out=tmp_path / "out",
-        opening=None,
-        patience=1.0,
-        supersede=None,
-        pacing=None,
-        version="test",
-        clock=time.time_ns,
-    )
+    order = night_order(kpf, tmp_path / "out", clock=time.time_ns)
     tasks = survey_night(kpf, night.directory).tasks
     begin_server()
     before = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -9,9 +9,10 @@ from pathlib import Path
 import kpf_night
 import pytest
 from conftest import ROOT
+from orders import night_order
 
 from assembler.fits.blocks import scan
-from assembler.service.night import Order, make_night
+from assembler.service.night import make_night
 from assembler.service.reader import snapshot_instants, verify_l0
 from assembler.service.survey import survey_night
 from assembler.telemetry import sqlite
@@ -253,17 +254,7 @@ def test_what_the_system_refuses_where_nobody_expects_it_stops_no_other_exposure
         return 0
 
     tasks = survey_night(kpf, night.directory).tasks
-    order = Order(
-        instrument=kpf,
-        corrections=(),
-        out=tmp_path / "out",
-        opening=None,
-        patience=1.0,
-        pacing=None,
-        supersede=None,
-        version="0.1.0",
-        clock=clock,
-    )
+    order = night_order(kpf, tmp_path / "out", version="0.1.0", clock=clock)
     results = list(make_night(order, tasks, 1))
     assert [(r.state, r.exit_code) for r in results] == [("failed", 4), ("made", 0), ("made", 0)]
     assert results[0].reason == "[Errno 116] Stale file handle"
